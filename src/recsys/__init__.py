@@ -1,0 +1,1 @@
+"""Recommender systems behind one `fit`, `predict`, `recommend`."""

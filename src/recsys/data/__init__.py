@@ -1,0 +1,8 @@
+"""Data sets: ids to codes once, at this boundary; below it there are codes alone, and -1 means nothing."""
+
+from recsys.data.dataset import Dataset
+from recsys.data.features import Column, Features
+from recsys.data.histories import Histories
+from recsys.data.vocabulary import Vocabulary
+
+__all__ = ["Column", "Dataset", "Features", "Histories", "Vocabulary"]

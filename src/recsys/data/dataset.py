@@ -1,0 +1,283 @@
+"""Interactions, their roles and features: where ids become codes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import narwhals as nw
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from recsys.data import frames
+from recsys.data.features import Features, encode_column, encode_table, table_ids
+from recsys.data.histories import Histories
+from recsys.data.report import Report, report
+from recsys.data.vocabulary import Vocabulary, read_ids
+from recsys.errors import DataError
+
+Values = Literal["ones", "rating", "weight"]
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Roles:
+    """What a data set was made with, to make others like it: columns by role, and the feature frames."""
+
+    user_col: str | None
+    item_col: str | None
+    rating_col: str | None
+    label_col: str | None
+    weight_col: str | None
+    timestamp_col: str | None
+    context_cols: tuple[str, ...]
+    numeric_cols: tuple[str, ...]
+    user_features: Any
+    item_features: Any
+    social: Any
+
+
+class Dataset:
+    """Interactions of users with items, and what is known of both.
+
+    `interactions` is a pandas, polars or pyarrow frame. Columns with the names of roles take them: `user_id`, `item_id`,
+    `rating` (an explicit value), `label` (0/1, a click), `weight` (a confidence), `timestamp`. Pass another name to rename
+    a role and None to switch it off; `user_col=None, item_col=None` is pure field data, which can be predicted only.
+    Context and feature columns are categories (strings, booleans, integers), numbers (floats and `numeric_cols`), tags
+    (lists) or vectors (lists of floats of one length). Ids are integers or strings.
+
+    Rows are held by user, then time, then item; without a timestamp a user's rows keep the frame's order. Wrong data raises
+    a `DataError` that names the column, the count and the first row. The frames given are never changed.
+    """
+
+    def __init__(
+        self,
+        interactions: Any,
+        *,
+        user_col: str | None = "user_id",
+        item_col: str | None = "item_id",
+        rating_col: str | None = AUTO,
+        label_col: str | None = AUTO,
+        weight_col: str | None = AUTO,
+        timestamp_col: str | None = AUTO,
+        context_cols: Sequence[str] = (),
+        numeric_cols: Sequence[str] = (),
+        user_features: Any = None,
+        item_features: Any = None,
+        social: Any = None,
+    ):
+        frame = frames.read(interactions)
+        self.frame_kind = frames.frame_kind(interactions)
+        if len(frame) == 0:
+            raise DataError("the frame of interactions is empty")
+        if (user_col is None) != (item_col is None):
+            raise DataError(f"user_col={user_col!r}, item_col={item_col!r}: give both, or None for both (pure field data)")
+        found = {"rating": rating_col, "label": label_col, "weight": weight_col, "timestamp": timestamp_col}
+        for role, name in found.items():
+            found[role] = (role if role in frame.columns else None) if name == AUTO else name
+        self.roles = Roles(
+            user_col,
+            item_col,
+            *found.values(),
+            tuple(context_cols),
+            tuple(numeric_cols),
+            user_features,
+            item_features,
+            social,
+        )
+        self.user_col, self.item_col = user_col, item_col
+        self._read_roles(frame, found)
+        self._read_ids(frame)
+        self._sort(frame)
+        self._read_context()
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def _read_roles(self, frame: nw.DataFrame[Any], found: dict[str, str | None]) -> None:
+        def role(name: str) -> NDArray[np.float32] | None:
+            column = found[name]
+            return None if column is None else frames.numbers(frames.column(frame, column, name), column, name)
+
+        self.ratings, self.labels, self.weights = role("rating"), role("label"), role("weight")
+        if self.labels is not None:
+            frames.refuse(~np.isin(self.labels, (0, 1)), self.labels, str(found["label"]), "labels other than 0 and 1")
+        if self.weights is not None:
+            frames.refuse(self.weights < 0, self.weights, str(found["weight"]), "negative weights")
+        name = found["timestamp"]
+        self.timestamps = None if name is None else read_times(frames.column(frame, name, "timestamp"), name)
+
+    def _read_ids(self, frame: nw.DataFrame[Any]) -> None:
+        roles = self.roles
+        self.users: Vocabulary | Any = None
+        self.items: Vocabulary | Any = None
+        self.user_codes: NDArray[np.int64] | Any = None
+        self.item_codes: NDArray[np.int64] | Any = None
+        self.user_features: Features | None = None
+        self.item_features: Features | None = None
+        self.social_edges: NDArray[np.int64] | None = None
+        self.social_weights: NDArray[np.float32] | None = None
+        if roles.user_col is None or roles.item_col is None:
+            return
+        user_ids = read_ids(frames.column(frame, roles.user_col, "users"), roles.user_col)
+        item_ids = read_ids(frames.column(frame, roles.item_col, "items"), roles.item_col)
+        social = None if roles.social is None else read_social(frames.read(roles.social), roles.user_col)
+        self.users = union(roles.user_col, user_ids, roles.user_features, *(social[:2] if social else ()))
+        self.items = union(roles.item_col, item_ids, roles.item_features)
+        self.user_codes, self.item_codes = self.users.encode(user_ids), self.items.encode(item_ids)
+        if roles.user_features is not None:
+            table = frames.read(roles.user_features)
+            self.user_features = encode_table(table, roles.user_col, self.users, roles.numeric_cols)
+        if roles.item_features is not None:
+            table = frames.read(roles.item_features)
+            self.item_features = encode_table(table, roles.item_col, self.items, roles.numeric_cols)
+        if social:
+            self.social_edges = np.stack([self.users.encode(social[0]), self.users.encode(social[1])], 1)
+            self.social_weights = social[2]
+
+    def _sort(self, frame: nw.DataFrame[Any]) -> None:
+        self._frame = frame
+        if self.user_codes is None:
+            return
+        keys = [self.user_codes] if self.timestamps is None else [self.item_codes, self.timestamps, self.user_codes]
+        order = np.lexsort(keys)
+        if not np.array_equal(order, np.arange(len(order))):
+            self._frame = frame[order.tolist()]
+        for name in ("user_codes", "item_codes", "ratings", "labels", "weights", "timestamps"):
+            values = getattr(self, name)
+            setattr(self, name, None if values is None else values[order])
+
+    def _read_context(self) -> None:
+        names = self.roles.context_cols
+        numeric = self.roles.numeric_cols
+        columns = [encode_column(frames.column(self._frame, n, "context"), n, n in numeric, None) for n in names]
+        self.context = Features(tuple(columns), len(self)) if columns else None
+
+    @classmethod
+    def wrap(cls, data: Any) -> "Dataset":
+        """The data set itself, or a frame as one with the canonical column names."""
+        return data if isinstance(data, Dataset) else cls(data)
+
+    # -- looking -----------------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self._frame)
+
+    @property
+    def n_users(self) -> int:
+        """Users of the vocabulary."""
+        return 0 if self.users is None else len(self.users)
+
+    @property
+    def n_items(self) -> int:
+        """Items of the vocabulary: the catalogue."""
+        return 0 if self.items is None else len(self.items)
+
+    @property
+    def positive(self) -> NDArray[np.bool_]:
+        """Rows that are part of a user's history: those labeled 1 where there are labels, else all."""
+        return np.ones(len(self), bool) if self.labels is None else self.labels == 1
+
+    def histories(self) -> Histories:
+        """Each user's items in time order, (U rows)."""
+        rows = self.positive
+        columns = {"ratings": self.ratings, "weights": self.weights, "times": self.timestamps}
+        kept = {name: None if values is None else values[rows] for name, values in columns.items()}
+        return Histories.from_rows(self.user_codes[rows], self.item_codes[rows], self.n_users, **kept)
+
+    def to_csr(self, values: Values = "ones") -> sp.csr_matrix:
+        """Users x items, (U, I) float32: ones, ratings (repeated ones averaged) or weights (repeated ones summed)."""
+        if self.users is None:
+            raise DataError("this data set has no users and items, so no matrix of them")
+        column = {"ones": True, "rating": self.ratings is not None, "weight": self.weights is not None}
+        if values not in column or not column[values]:
+            raise DataError(f"to_csr({values!r}): there is no such column in this data set")
+        return self.histories().matrix(self.n_items, values)
+
+    def to_frame(self) -> Any:
+        """The interactions with the caller's columns, in the held order, as the kind of frame that was given."""
+        return self._frame.to_native()
+
+    # -- making others -----------------------------------------------------------------------------------------------
+
+    def subset(self, rows: NDArray[Any]) -> "Dataset":
+        """The data set of some rows (a mask or row numbers), with the same roles and features and its own vocabularies."""
+        at = np.flatnonzero(rows) if np.asarray(rows).dtype == bool else np.asarray(rows)
+        roles = self.roles
+        return Dataset(
+            self._frame[at.tolist()].to_native(),
+            user_col=roles.user_col,
+            item_col=roles.item_col,
+            rating_col=roles.rating_col,
+            label_col=roles.label_col,
+            weight_col=roles.weight_col,
+            timestamp_col=roles.timestamp_col,
+            context_cols=roles.context_cols,
+            numeric_cols=roles.numeric_cols,
+            user_features=roles.user_features,
+            item_features=roles.item_features,
+            social=roles.social,
+        )
+
+    def filter(self, *, min_user_interactions: int = 1, min_item_interactions: int = 1) -> "Dataset":
+        """Only users and items with at least so many interactions, repeated until all that is left has them."""
+        keep = np.ones(len(self), bool)
+        while True:
+            users = np.bincount(self.user_codes[keep], minlength=self.n_users)
+            items = np.bincount(self.item_codes[keep], minlength=self.n_items)
+            enough = (users[self.user_codes] >= min_user_interactions) & (items[self.item_codes] >= min_item_interactions)
+            if np.array_equal(keep & enough, keep):
+                break
+            keep &= enough
+        if not keep.any():
+            raise DataError(f"filter({min_user_interactions=}, {min_item_interactions=}) leaves no interaction")
+        return self.subset(keep)
+
+    def report(self) -> Report:
+        """Counts that show whether the data is what it seems: repeats, density, single interactions, equal times."""
+        return report(self)
+
+    def __repr__(self) -> str:
+        roles = {role: getattr(self.roles, f"{role}_col") for role in ("rating", "label", "weight", "timestamp")}
+        named = ", ".join(f"{role}={name!r}" for role, name in roles.items() if name is not None)
+        counts = f"{len(self):,} interactions"
+        if self.users is not None:
+            counts += f" of {self.n_users:,} users with {self.n_items:,} items"
+        return f"Dataset({counts}{', ' if named else ''}{named})"
+
+    def _repr_html_(self) -> str:
+        return f"<code>{self!r}</code>"
+
+
+def read_times(series: nw.Series[Any], name: str) -> NDArray[np.int64]:
+    """Times as integers: numbers as they are, dates in their own resolution."""
+    array = frames.to_array(series)
+    if array.dtype.kind in "mM":
+        frames.refuse(np.isnat(array), array, name, "missing timestamps")
+        return array.astype(np.int64)
+    if array.dtype.kind in "iu":
+        return array.astype(np.int64)
+    if array.dtype.kind == "f":
+        frames.refuse(~np.isfinite(array), array, name, "missing timestamps")
+        frames.refuse(array != np.floor(array), array, name, "fractional timestamps (give whole numbers or dates)")
+        return array.astype(np.int64)
+    frames.refuse(np.fromiter((frames.missing(v) for v in array), bool, len(array)), array, name, "missing timestamps")
+    raise DataError(f"column {name!r} holds {series.dtype}; timestamps are numbers or dates")
+
+
+def read_social(frame: nw.DataFrame[Any], user_col: str) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float32]]:
+    """Edges of a social frame: users, friends and weights."""
+    users = read_ids(frames.column(frame, user_col, "users of the social edges"), user_col)
+    friends = read_ids(frames.column(frame, "friend_id", "friends"), "friend_id")
+    weights = frames.numbers(frame["weight"], "weight", "weight") if "weight" in frame.columns else np.ones(len(users), np.float32)
+    return users, friends, weights
+
+
+def union(name: str, ids: NDArray[Any], features: Any, *more: NDArray[Any]) -> Vocabulary:
+    """All ids that the interactions, the features and the social edges name."""
+    arrays = [ids, *more]
+    if features is not None:
+        arrays.append(table_ids(frames.read(features), name))
+    kinds = {array.dtype == object for array in arrays if len(array)}
+    if len(kinds) > 1:
+        raise DataError(f"column {name!r} holds integers in one frame and strings in another; give one type")
+    return Vocabulary.of(*arrays)

@@ -1,0 +1,97 @@
+"""Users' items in time order, as one ragged table."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Histories:
+    """Row u holds `items[indptr[u]:indptr[u + 1]]`, oldest first, and beside each item its rating, weight and time, if any."""
+
+    indptr: NDArray[np.int64]
+    items: NDArray[np.int64]
+    ratings: NDArray[np.float32] | None = None
+    weights: NDArray[np.float32] | None = None
+    times: NDArray[np.int64] | None = None
+
+    @classmethod
+    def empty(cls, n_rows: int) -> "Histories":
+        """Rows without items."""
+        return cls(np.zeros(n_rows + 1, np.int64), np.empty(0, np.int64))
+
+    @classmethod
+    def from_rows(
+        cls,
+        rows: NDArray[np.int64],
+        items: NDArray[np.int64],
+        n_rows: int,
+        ratings: NDArray[Any] | None = None,
+        weights: NDArray[Any] | None = None,
+        times: NDArray[np.int64] | None = None,
+    ) -> "Histories":
+        """Events in time order, each with the row that it belongs to."""
+        order = np.argsort(rows, kind="stable")
+        indptr = np.zeros(n_rows + 1, np.int64)
+        np.cumsum(np.bincount(rows, minlength=n_rows), out=indptr[1:])
+
+        def sort(values: NDArray[Any] | None, dtype: Any) -> Any:
+            return None if values is None else np.asarray(values)[order].astype(dtype)
+
+        return cls(indptr, sort(items, np.int64), sort(ratings, np.float32), sort(weights, np.float32), sort(times, np.int64))
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Items of each row, (n,)."""
+        return np.diff(self.indptr)
+
+    def __getitem__(self, rows: Any) -> "Histories":
+        """The histories of some rows; row -1 has none."""
+        rows = np.arange(len(self))[rows] if isinstance(rows, slice) else np.asarray(rows)
+        lengths = np.where(rows >= 0, self.lengths[rows], 0) if len(self) else np.zeros(len(rows), np.int64)
+        indptr = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum(lengths, out=indptr[1:])
+        starts = self.indptr[np.maximum(rows, 0)] if len(self) else lengths
+        at = np.repeat(starts - indptr[:-1], lengths) + np.arange(indptr[-1])
+
+        def take(values: NDArray[Any] | None) -> Any:
+            return None if values is None else values[at]
+
+        return Histories(indptr, take(self.items), take(self.ratings), take(self.weights), take(self.times))
+
+    def matrix(self, n_items: int, values: str = "ones") -> sp.csr_matrix:
+        """Users x items, (n, I) float32, sorted: "ones", or "rating" averaged or "weight" summed over repeated items."""
+        shape = (len(self), n_items)
+        if values == "ones":
+            data = np.ones(len(self.items), np.float32)
+        else:
+            column = self.ratings if values == "rating" else self.weights
+            if column is None:
+                raise ValueError(f"these histories have no {values}s")
+            data = column.copy()
+        matrix = sp.csr_matrix((data, self.items.astype(np.int32), self.indptr), shape=shape)
+        if values == "rating":
+            counts = sp.csr_matrix((np.ones_like(data), matrix.indices.copy(), matrix.indptr.copy()), shape=shape)
+            counts.sum_duplicates()
+            matrix.sum_duplicates()
+            matrix.data /= counts.data
+            return matrix
+        matrix.sum_duplicates()
+        if values == "ones":
+            matrix.data[:] = 1
+        return matrix
+
+    def last(self, length: int) -> NDArray[np.int64]:
+        """The last `length` items of each row in time order, padded on the right with -1: (n, length)."""
+        kept = np.minimum(self.lengths, length)
+        starts = self.indptr[1:] - kept
+        steps = np.arange(length)
+        real = steps < kept[:, None]
+        at = np.where(real, starts[:, None] + steps, 0)
+        return np.where(real, self.items[at] if len(self.items) else -1, -1)

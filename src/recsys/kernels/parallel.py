@@ -1,0 +1,41 @@
+"""Row ranges on threads: kernels release the GIL, so plain threads are enough and nothing is compiled for them."""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def n_threads(n_jobs: int) -> int:
+    """Threads that `n_jobs` stands for: itself, or all processors for -1 (one fewer for -2, and so on)."""
+    if n_jobs >= 1:
+        return n_jobs
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, available + 1 + n_jobs)
+
+
+def over_rows(
+    function: Callable[[int, int], None], n_rows: int, n_jobs: int = -1, weights: NDArray[np.integer] | None = None
+) -> None:
+    """Call `function(start, stop)` on contiguous ranges that cover all rows, a few ranges a thread.
+
+    `weights` (n_rows,) is the cost of each row, for ranges of equal cost; without it rows cost the same.
+    """
+    threads = min(n_threads(n_jobs), max(n_rows, 1))
+    if threads == 1:
+        function(0, n_rows)
+        return
+    n_ranges = min(n_rows, 8 * threads)
+    if weights is None:
+        edges = np.linspace(0, n_rows, n_ranges + 1).astype(np.int64)
+    else:
+        # One more than its weight, so that empty rows are spread too.
+        cost = np.concatenate([[0], np.cumsum(weights.astype(np.float64) + 1)])
+        edges = np.searchsorted(cost, np.linspace(0, cost[-1], n_ranges + 1)).astype(np.int64)
+        edges[-1] = n_rows
+    with ThreadPoolExecutor(threads) as pool:
+        calls = [pool.submit(function, int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a]
+        for call in calls:
+            call.result()

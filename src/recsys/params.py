@@ -1,0 +1,141 @@
+"""Hyperparameters: a class body is the list of them, and their annotations are the checks.
+
+A hyperparameter is one annotated line with a default and a docstring; the annotation says what is allowed:
+`regularization: Positive = 250.0`, `metric: Literal["cosine", "dot"] = "cosine"`, `patience: PositiveInt | None = None`.
+"""
+
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Annotated, Any, ClassVar, Literal, Self, Union, dataclass_transform, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from recsys.errors import ParameterError
+
+
+@dataclass(frozen=True)
+class Bound:
+    """An interval of allowed numbers; an end is open where `open_low` or `open_high` says so."""
+
+    low: float = -np.inf
+    high: float = np.inf
+    open_low: bool = False
+    open_high: bool = False
+
+    def holds(self, value: float) -> bool:
+        """Whether the value is a number inside the interval."""
+        above = value > self.low if self.open_low else value >= self.low
+        below = value < self.high if self.open_high else value <= self.high
+        return bool(above and below and np.isfinite(value))
+
+    def __str__(self) -> str:
+        if self.high == np.inf:
+            return f"{'above' if self.open_low else 'at least'} {self.low:g}"
+        return f"in {'(' if self.open_low else '['}{self.low:g}, {self.high:g}{')' if self.open_high else ']'}"
+
+
+Positive = Annotated[float, Bound(0, open_low=True)]
+NonNegative = Annotated[float, Bound(0)]
+Fraction = Annotated[float, Bound(0, 1, open_high=True)]
+UnitInterval = Annotated[float, Bound(0, 1)]
+PositiveInt = Annotated[int, Bound(1)]
+NonNegativeInt = Annotated[int, Bound(0)]
+
+
+def allowed(annotation: Any) -> str:
+    """Words for the values that an annotation allows."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        base, *extras = get_args(annotation)
+        return " ".join([allowed(base), *(str(extra) for extra in extras)])
+    if origin is Literal:
+        return " or ".join(repr(choice) for choice in get_args(annotation))
+    if origin in (Union, types.UnionType):
+        return " or ".join(allowed(option) for option in get_args(annotation))
+    if origin is tuple:
+        return f"a tuple of {allowed(get_args(annotation)[0])}"
+    names = {int: "an integer", float: "a number", bool: "True or False", str: "a string", type(None): "None"}
+    return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+def accepts(annotation: Any, value: Any) -> bool:
+    """Whether a value is allowed by a hyperparameter's annotation."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        base, *extras = get_args(annotation)
+        return accepts(base, value) and all(extra.holds(value) for extra in extras if isinstance(extra, Bound))
+    if origin is Literal:
+        return any(value is choice or (type(value) is type(choice) and value == choice) for choice in get_args(annotation))
+    if origin in (Union, types.UnionType):
+        return any(accepts(option, value) for option in get_args(annotation))
+    if origin is tuple:
+        element = get_args(annotation)[0]
+        return isinstance(value, tuple | list) and all(accepts(element, one) for one in value)
+    if annotation is bool:
+        return isinstance(value, bool | np.bool_)
+    if annotation is int:
+        return isinstance(value, Integral) and not isinstance(value, bool | np.bool_)
+    if annotation is float:
+        return isinstance(value, Real) and not isinstance(value, bool | np.bool_)
+    if annotation is Any:
+        return True
+    return isinstance(value, origin or annotation)
+
+
+@dataclass_transform(kw_only_default=True)
+class Parametrized:
+    """Keyword-only constructor, checks, `repr`, `get_params`, `set_params` and `clone` from the class body."""
+
+    _annotations: ClassVar[Mapping[str, Any]] = {}
+    _defaults: ClassVar[Mapping[str, Any]] = {}
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        hints = get_type_hints(cls, include_extras=True)
+        # A name that ends in `_` is fitted state, declared for the type checker alone.
+        fields = {
+            name: hint
+            for name, hint in hints.items()
+            if get_origin(hint) is not ClassVar and hint is not ClassVar and not name.endswith("_")
+        }
+        missing = [name for name in fields if not hasattr(cls, name)]
+        if missing:
+            raise TypeError(f"{cls.__name__}.{missing[0]} needs a default; a flag or fitted attribute is no annotation")
+        # The model's own hyperparameters first: what is inherited says how to train, not what the model is.
+        own = [name for name in cls.__dict__.get("__annotations__", {}) if name in fields]
+        cls._annotations = {name: fields[name] for name in [*own, *(name for name in fields if name not in own)]}
+        cls._defaults = {name: getattr(cls, name) for name in cls._annotations}
+
+    def __init__(self, **parameters: Any) -> None:
+        self.__dict__.update(self._defaults)
+        self.set_params(**parameters)
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Hyperparameters by name; `deep` is there for scikit-learn's callers and changes nothing."""
+        return {name: getattr(self, name) for name in self._annotations}
+
+    def set_params(self, **parameters: Any) -> Self:
+        """Change hyperparameters by name, all of them or (on an error) none."""
+        for name, value in parameters.items():
+            self._check(name, value)
+        for name, value in parameters.items():
+            setattr(self, name, tuple(value) if isinstance(value, list) else value)
+        return self
+
+    def clone(self, **changes: Any) -> Self:
+        """Unfitted twin with the same hyperparameters, but for the `changes`."""
+        return type(self)(**{**self.get_params(), **changes})
+
+    def _check(self, name: str, value: Any) -> None:
+        model = type(self).__name__
+        if name not in self._annotations:
+            known = ", ".join(self._annotations) or "none"
+            raise ParameterError(f"{model} has no hyperparameter {name!r}; it has: {known}")
+        if not accepts(self._annotations[name], value):
+            raise ParameterError(f"{model}: {name}={value!r} is not allowed; give {allowed(self._annotations[name])}")
+
+    def __repr__(self) -> str:
+        changed = {n: v for n, v in self.get_params().items() if v is not self._defaults[n] and v != self._defaults[n]}
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in changed.items())})"

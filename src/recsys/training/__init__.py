@@ -1,0 +1,18 @@
+"""The one training loop, the examples it runs over, and the negatives drawn for them."""
+
+from recsys.training.checkpoint import Checkpoint
+from recsys.training.examples import Examples, PairExamples, ProfileExamples, SequenceExamples
+from recsys.training.negatives import Negatives
+from recsys.training.trainer import Trainer, pick_device, seeded
+
+__all__ = [
+    "Checkpoint",
+    "Examples",
+    "Negatives",
+    "PairExamples",
+    "ProfileExamples",
+    "SequenceExamples",
+    "Trainer",
+    "pick_device",
+    "seeded",
+]

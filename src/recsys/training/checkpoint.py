@@ -1,0 +1,75 @@
+"""Where a training run stands, on disk after every epoch, so that a killed fit goes on where it was."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from recsys.errors import LoadError
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What one epoch leaves behind: tensors by name, and plain values (epoch, log, best metric)."""
+
+    tensors: Mapping[str, Tensor]
+    values: dict[str, Any]
+
+
+class Checkpoint:
+    """One file; `key` says which run it belongs to, so that another model's or data set's file is refused."""
+
+    def __init__(self, path: str | Path, key: str):
+        self.path, self.key = Path(path), key
+
+    def read(self) -> Progress | None:
+        """The last epoch's state, or None where no run was cut off."""
+        if not self.path.exists():
+            return None
+        try:
+            with safe_open(str(self.path), framework="pt") as file:
+                head = json.loads(file.metadata()["run"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        except Exception as error:  # safetensors raises its own kinds for a cut file
+            raise LoadError(f"{self.path} is no checkpoint or is damaged ({error}); remove it to start over") from error
+        if head["key"] != self.key:
+            raise LoadError(f"{self.path} belongs to another model or data set; remove it or name another checkpoint")
+        return Progress(tensors, head["values"])
+
+    def write(self, progress: Progress) -> None:
+        """Replace the file in one step: a kill leaves the old one or the new one."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = self.path.with_suffix(self.path.suffix + ".part")
+        tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in progress.tensors.items()}
+        save_file(tensors, str(fresh), {"run": json.dumps({"key": self.key, "values": progress.values})})
+        fresh.replace(self.path)
+
+    def remove(self) -> None:
+        """Forget a run that came to its end."""
+        self.path.unlink(missing_ok=True)
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
+    """An optimizer's state as named tensors; its numbers become tensors too."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{prefix}.{index}.{name}": torch.as_tensor(value)
+        for index, values in state.items()
+        for name, value in values.items()
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, prefix: str, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` took."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith(f"{prefix}."):
+            index, key = name.removeprefix(f"{prefix}.").split(".", 1)
+            state.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

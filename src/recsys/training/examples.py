@@ -1,0 +1,130 @@
+"""Training examples as tensors on the device, indexed by a permutation: no per-row Python, no worker processes."""
+
+from typing import NamedTuple, Protocol, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recsys.data import Histories
+
+
+class Examples(Protocol):
+    """What the training loop asks of examples: how many, where, and a batch of them by their numbers."""
+
+    def __len__(self) -> int: ...
+
+    def to(self, device: torch.device) -> Self:
+        """The same examples on a device."""
+        ...
+
+    def batch(self, rows: Tensor) -> NamedTuple:
+        """The examples of these numbers (B,)."""
+        ...
+
+
+class PairBatch(NamedTuple):
+    """Users and the items they interacted with, both (B,)."""
+
+    users: Tensor
+    items: Tensor
+
+
+class PairExamples:
+    """Interactions as (user, item) pairs."""
+
+    def __init__(self, users: np.ndarray, items: np.ndarray):
+        self.users, self.items = torch.from_numpy(users).long(), torch.from_numpy(items).long()
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def to(self, device: torch.device) -> Self:
+        """The same on a device."""
+        self.users, self.items = self.users.to(device), self.items.to(device)
+        return self
+
+    def batch(self, rows: Tensor) -> PairBatch:
+        """Pairs of these numbers."""
+        return PairBatch(self.users[rows], self.items[rows])
+
+
+class ProfileBatch(NamedTuple):
+    """Rows of the interaction matrix, ragged: items (N,) of all rows one after the other, lengths (B,), rows (B,)."""
+
+    items: Tensor
+    lengths: Tensor
+    rows: Tensor
+
+
+class ProfileExamples:
+    """Each user's items as one example; users without any are left out."""
+
+    def __init__(self, history: Histories):
+        self.indptr = torch.from_numpy(np.asarray(history.indptr)).long()
+        self.items = torch.from_numpy(np.asarray(history.items)).long()
+        self.rows = torch.nonzero(self.indptr.diff() > 0)[:, 0]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def to(self, device: torch.device) -> Self:
+        """The same on a device."""
+        self.indptr, self.items, self.rows = self.indptr.to(device), self.items.to(device), self.rows.to(device)
+        return self
+
+    def batch(self, rows: Tensor) -> ProfileBatch:
+        """Profiles of these numbers."""
+        rows = self.rows[rows]
+        starts, lengths = self.indptr[rows], self.indptr[rows + 1] - self.indptr[rows]
+        return ProfileBatch(self.items[ragged_positions(starts, lengths)], lengths, rows)
+
+
+class SequenceBatch(NamedTuple):
+    """Histories (B, L) and the item that follows each position (B, L), padded on the right with -1; users (B,)."""
+
+    history: Tensor
+    targets: Tensor
+    users: Tensor
+
+
+class SequenceExamples:
+    """Windows of at most `length` steps over users' histories, one target a step; the last window ends at the last item."""
+
+    def __init__(self, history: Histories, length: int):
+        indptr = np.asarray(history.indptr).astype(np.int64)
+        steps = np.maximum(np.diff(indptr) - 1, 0)
+        n_windows = -(-steps // length)
+        self.users = torch.from_numpy(np.repeat(np.arange(len(steps)), n_windows))
+        # Windows are counted back from the end, so that the newest step is never cut off and only a user's first is short.
+        first = np.repeat(np.cumsum(n_windows) - n_windows, n_windows)
+        back = np.repeat(n_windows, n_windows) - 1 - (np.arange(int(n_windows.sum())) - first)
+        stop = np.repeat(steps, n_windows) - back * length
+        start = np.maximum(stop - length, 0)
+        self.starts = torch.from_numpy(np.repeat(indptr[:-1], n_windows) + start)
+        self.lengths = torch.from_numpy(stop - start)
+        self.items = torch.from_numpy(np.asarray(history.items).astype(np.int64))
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def to(self, device: torch.device) -> Self:
+        """The same on a device."""
+        self.users, self.starts = self.users.to(device), self.starts.to(device)
+        self.lengths, self.items = self.lengths.to(device), self.items.to(device)
+        return self
+
+    def batch(self, rows: Tensor) -> SequenceBatch:
+        """Windows of these numbers, as wide as the longest of them."""
+        starts, lengths = self.starts[rows], self.lengths[rows]
+        steps = torch.arange(int(lengths.max()), device=rows.device)
+        real = steps < lengths[:, None]
+        at = torch.where(real, starts[:, None] + steps, 0)
+        history, targets = self.items[at], self.items[torch.where(real, at + 1, 0)]
+        return SequenceBatch(history.masked_fill(~real, -1), targets.masked_fill(~real, -1), self.users[rows])
+
+
+def ragged_positions(starts: Tensor, lengths: Tensor) -> Tensor:
+    """Positions of several runs one after the other: runs start at `starts` (B,) and are `lengths` (B,) long."""
+    ends = torch.cumsum(lengths, 0)
+    return torch.arange(int(ends[-1]), device=starts.device) + torch.repeat_interleave(starts - ends + lengths, lengths)
