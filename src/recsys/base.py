@@ -62,7 +62,7 @@ class Recommender(Parametrized, ABC):
     reads_history: ClassVar[bool] = False
     """Whether scores follow from a history alone, so that `history=` serves people the model never saw."""
     ranks: ClassVar[bool] = True
-    known: ClassVar[dict[str, type["Recommender"]]] = {}
+    known: ClassVar[dict[str, Any]] = {}
     """Classes by name, for `recsys.load`."""
 
     users_: Any

@@ -1,0 +1,5 @@
+"""Models of rows of fields: categories, numbers and tags to a logit."""
+
+from recsys.models.fields.deepfm import DeepFM
+
+__all__ = ["DeepFM"]

@@ -1,0 +1,1 @@
+"""Blocks of networks in pure torch."""
