@@ -1,1 +1,44 @@
 """Recommender systems behind one `fit`, `predict`, `recommend`."""
+
+from recsys import datasets, metrics, plot, split
+from recsys.base import Recommender, load
+from recsys.compare import compare
+from recsys.data import Dataset
+from recsys.evaluation import evaluate, evaluate_lists
+from recsys.models.autoencoders import MultVAE
+from recsys.models.baseline import Popular, Random
+from recsys.models.content import ContentKNN
+from recsys.models.factorization import ALS, BPR, SVD
+from recsys.models.fields import DeepFM
+from recsys.models.graph import LightGCN
+from recsys.models.linear import EASE
+from recsys.models.neighbors import ItemKNN, UserKNN
+from recsys.models.sequence import SASRec
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ALS",
+    "BPR",
+    "EASE",
+    "SVD",
+    "ContentKNN",
+    "Dataset",
+    "DeepFM",
+    "ItemKNN",
+    "LightGCN",
+    "MultVAE",
+    "Popular",
+    "Random",
+    "Recommender",
+    "SASRec",
+    "UserKNN",
+    "compare",
+    "datasets",
+    "evaluate",
+    "evaluate_lists",
+    "load",
+    "metrics",
+    "plot",
+    "split",
+]

@@ -33,9 +33,6 @@ class ProfileRecommender(NeuralRecommender):
         with torch.inference_mode():
             return self._logits(self.module_, items, lengths).float().cpu().numpy()
 
-    def _loss(self, net: Any, batch: ProfileBatch) -> Tensor:
-        raise NotImplementedError
-
 
 def distinct(data: Dataset) -> Histories:
     """Each user's distinct items, by item code."""

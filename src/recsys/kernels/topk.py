@@ -1,83 +1,103 @@
 """Exact top-k: the best items of each row, from a table of scores or straight from the factors of a dot product.
 
-Order everywhere: higher score first, equal scores by smaller item code. A score of -inf or NaN is never listed.
+Higher scores first, equal scores by smaller item code. An item whose score is -inf or NaN is never listed.
 """
+
+# pyright: reportMissingParameterType=false
+# Numba infers what the kernels take.
+
+from typing import Literal
 
 import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from recsys.errors import DataError, ParameterError
-from recsys.kernels.parallel import over_rows
+from recsys.kernels.parallel import n_threads, over_rows
+from recsys.kernels.tile import CHUNK, TILE_ITEMS, TILE_USERS, any_above, pack_users, score_block
 
-USERS_IN_BLOCK = 128
-ITEMS_IN_BLOCK = 1024
-CHUNK = 32
+Lists = tuple[NDArray[np.int64], NDArray[np.float32]]
+_LAYOUT: tuple[Literal["C"], Literal["A"], Literal["W"]] = ("C", "A", "W")
+"""What the kernels are compiled for: contiguous, aligned, writable. Anything else is copied."""
 
-
-@njit(cache=True, nogil=True)
-def _sift_down(scores, items, size):
-    """Restore a heap whose root was replaced; its root is the entry to drop first: lowest score, then largest code."""
-    at, score, item = 0, scores[0], items[0]
-    while True:
-        child = 2 * at + 1
-        if child >= size:
-            break
-        right = child + 1
-        if right < size and (
-            scores[right] < scores[child] or (scores[right] == scores[child] and items[right] > items[child])
-        ):
-            child = right
-        if scores[child] > score or (scores[child] == score and items[child] <= item):
-            break
-        scores[at], items[at] = scores[child], items[child]
-        at = child
-    scores[at], items[at] = score, item
+USERS_IN_BLOCK, ITEMS_IN_BLOCK = 192, 256
+"""Scores in a thread's buffer: 192 KiB, which leave room for the users' vectors in a second-level cache of 512 KiB."""
 
 
 @njit(cache=True, nogil=True)
-def _scan(block, first_item, seen_indptr, seen_items, best_items, best_scores):
-    """Offer the scores of items `first_item ...` (rows, n) to each row's heap of k; items come in ascending order.
+def _sift_down(scores, items, row, size):
+    """Restore the heap of a row after its root, the entry to drop first, was replaced.
 
-    A newcomer equal to the worst kept entry has the larger code and loses, so one strict comparison settles ties,
-    and drops -inf and NaN as well. Few scores pass it, hence the test of a whole chunk at once.
+    Of two entries the one to drop is that of the lower score or, of equal scores, of the larger code.
     """
-    n = block.shape[1]
-    k = best_scores.shape[1]
-    for row in range(block.shape[0]):
-        scores, heap, codes = block[row], best_scores[row], best_items[row]
-        threshold = heap[0]
-        end = seen_indptr[row + 1]
-        seen = seen_indptr[row] + np.searchsorted(seen_items[seen_indptr[row] : end], first_item)
-        for start in range(0, n, CHUNK):
-            stop = min(start + CHUNK, n)
-            passes = False
-            for i in range(start, stop):
-                passes |= scores[i] > threshold
-            if not passes:
-                continue
-            for i in range(start, stop):
-                if not scores[i] > threshold:
-                    continue
-                item = first_item + i
-                while seen < end and seen_items[seen] < item:
-                    seen += 1
-                if seen < end and seen_items[seen] == item:
-                    continue
-                heap[0], codes[0] = scores[i], item
-                _sift_down(heap, codes, k)
-                threshold = heap[0]
+    score, item = scores[row, 0], items[row, 0]
+    at, child = 0, 1
+    while child < size:
+        worse, code = scores[row, child], items[row, child]
+        if child + 1 < size:
+            other = scores[row, child + 1]
+            if other < worse or (other == worse and items[row, child + 1] > code):
+                child, worse, code = child + 1, other, items[row, child + 1]
+        if worse > score or (worse == score and code <= item):
+            break
+        scores[row, at] = worse
+        items[row, at] = code
+        at, child = child, 2 * child + 1
+    scores[row, at] = score
+    items[row, at] = item
 
 
 @njit(cache=True, nogil=True)
-def _sort(best_items, best_scores):
+def _offer(block, n_rows, first, n_items, seen_at, seen_end, seen_items, best_items, best_scores, width):
+    """Offer scores block[:n_rows, :n_items] of the items from `first` on to each row's heap of `width` entries.
+
+    Items come in ascending order, so a newcomer equal to the worst entry kept has the larger code and loses: one strict
+    comparison settles ties, and refuses -inf and NaN as well. It rarely succeeds, so whole chunks are tested at once.
+    `seen_at` walks along each row's seen items, for the newcomers only.
+    """
+    for row in range(n_rows):
+        worst = best_scores[row, 0]
+        for start in range(0, n_items, CHUNK):
+            stop = n_items
+            if start + CHUNK <= n_items:
+                stop = start + CHUNK
+                if not any_above(block, row, start, worst):
+                    continue
+            for i in range(start, stop):
+                score = block[row, i]
+                if score > worst:
+                    item = first + i
+                    at = seen_at[row]
+                    while at < seen_end[row] and seen_items[at] < item:
+                        at += 1
+                    seen_at[row] = at
+                    if at == seen_end[row] or seen_items[at] != item:
+                        best_scores[row, 0] = score
+                        best_items[row, 0] = item
+                        _sift_down(best_scores, best_items, row, width)
+                        worst = best_scores[row, 0]
+
+
+@njit(cache=True, nogil=True)
+def _sort(best_items, best_scores, n_rows, width):
     """Turn each row's heap into a list, best first."""
-    for row in range(best_scores.shape[0]):
-        heap, codes = best_scores[row], best_items[row]
-        for size in range(heap.shape[0] - 1, 0, -1):
-            heap[0], heap[size] = heap[size], heap[0]
-            codes[0], codes[size] = codes[size], codes[0]
-            _sift_down(heap, codes, size)
+    for row in range(n_rows):
+        for last in range(width - 1, 0, -1):
+            score, item = best_scores[row, 0], best_items[row, 0]
+            best_scores[row, 0] = best_scores[row, last]
+            best_items[row, 0] = best_items[row, last]
+            _sift_down(best_scores, best_items, row, last)
+            best_scores[row, last] = score
+            best_items[row, last] = item
+
+
+@njit(cache=True, nogil=True)
+def _rank(users, vectors, n_rows, seen_at, seen_end, seen_items, best_items, best_scores, width, panel, block):
+    """Offer every item of vectors (I, D) to the heaps of packed users; the scores pass through `block`."""
+    for first in range(0, vectors.shape[0], ITEMS_IN_BLOCK):
+        stop = min(first + ITEMS_IN_BLOCK, vectors.shape[0])
+        score_block(users, vectors, first, stop, panel, block)
+        _offer(block, n_rows, first, stop - first, seen_at, seen_end, seen_items, best_items, best_scores, width)
 
 
 def top_k_scores(
@@ -87,26 +107,23 @@ def top_k_scores(
     seen_indptr: ArrayLike | None = None,
     seen_items: ArrayLike | None = None,
     n_jobs: int = 1,
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+) -> Lists:
     """The k best items of each row of scores (B, I): codes (B, k) padded with -1, scores (B, k) padded with -inf.
 
-    `seen_items[seen_indptr[b] : seen_indptr[b + 1]]`, ascending codes, are left out of row b. `scores` is only read.
+    `seen_items[seen_indptr[b] : seen_indptr[b + 1]]`, in ascending order, are left out of row b. `scores` is only read.
     """
-    table = np.ascontiguousarray(scores, np.float32)
-    if table.ndim != 2:
-        raise DataError(f"top_k_scores needs scores of shape (B, I), got {table.shape}")
-    indptr, seen = _seen(len(table), seen_indptr, seen_items)
+    table = _floats(scores, "scores (B, I)")
+    seen = _Seen(len(table), seen_indptr, seen_items)
     items, best = _empty_lists(len(table), k)
     width = min(k, table.shape[1])
 
-    def work(start: int, stop: int) -> None:
-        heap, codes = _heaps(stop - start, width)
-        _scan(table[start:stop], 0, indptr[start : stop + 1], seen, codes, heap)
-        _sort(codes, heap)
-        items[start:stop, :width], best[start:stop, :width] = codes, heap
+    def rank(low: int, high: int) -> None:
+        lists = items[low:high], best[low:high]
+        _offer(table[low:high], high - low, 0, table.shape[1], *seen.rows(low, high), *lists, width)
+        _sort(*lists, high - low, width)
 
-    if width:
-        over_rows(work, len(table), n_jobs)
+    if width and len(table):
+        over_rows(rank, len(table), n_jobs)
     return items, best
 
 
@@ -118,50 +135,71 @@ def top_k_dot(
     seen_indptr: ArrayLike | None = None,
     seen_items: ArrayLike | None = None,
     n_jobs: int = -1,
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """`top_k_scores(user_vectors @ item_vectors.T, k)` without the table: (U, D) and (I, D) to two (U, k)."""
-    users = np.ascontiguousarray(user_vectors, np.float32)
-    vectors = np.ascontiguousarray(item_vectors, np.float32)
-    if users.ndim != 2 or vectors.ndim != 2 or users.shape[1] != vectors.shape[1]:
-        raise DataError(f"top_k_dot needs vectors (U, D) and (I, D), got {users.shape} and {vectors.shape}")
-    indptr, seen = _seen(len(users), seen_indptr, seen_items)
+) -> Lists:
+    """`top_k_scores(user_vectors @ item_vectors.T, k)` for vectors (U, D) and (I, D), without that table.
+
+    Memory beyond the lists: a thread's buffer of 192 x 256 scores. A score depends on its two vectors alone: lists are
+    bitwise the same for any `n_jobs` and any batching of the users, and equal item vectors tie exactly. A product by
+    BLAS sums in another order, so its scores may differ from these in the last digits.
+    """
+    users = _floats(user_vectors, "user_vectors (U, D)")
+    vectors = _floats(item_vectors, "item_vectors (I, D)")
+    if users.shape[1] != vectors.shape[1]:
+        raise DataError(
+            f"top_k_dot needs vectors of one length, got {users.shape[1]} (users), {vectors.shape[1]} (items)"
+        )
+    seen = _Seen(len(users), seen_indptr, seen_items)
     items, best = _empty_lists(len(users), k)
     width = min(k, len(vectors))
+    n_rows = _rows_in_block(len(users), n_threads(n_jobs))
 
-    def work(start: int, stop: int) -> None:
-        buffer = np.empty(USERS_IN_BLOCK * ITEMS_IN_BLOCK, np.float32)
-        for low in range(start, stop, USERS_IN_BLOCK):
-            high = min(low + USERS_IN_BLOCK, stop)
-            heap, codes = _heaps(high - low, width)
-            for first in range(0, len(vectors), ITEMS_IN_BLOCK):
-                some = vectors[first : first + ITEMS_IN_BLOCK]
-                block = buffer[: (high - low) * len(some)].reshape(high - low, len(some))
-                np.matmul(users[low:high], some.T, out=block)
-                _scan(block, first, indptr[low : high + 1], seen, codes, heap)
-            _sort(codes, heap)
-            items[low:high, :width], best[low:high, :width] = codes, heap
+    def rank(first: int, stop: int) -> None:
+        block = np.empty((n_rows if len(users) > 1 else 1, ITEMS_IN_BLOCK), np.float32)
+        panel = np.zeros((users.shape[1], TILE_ITEMS), np.float32)
+        for low in range(first * n_rows, min(stop * n_rows, len(users)), n_rows):
+            high = min(low + n_rows, len(users))
+            lists = items[low:high], best[low:high]
+            packed = pack_users(users[low:high])
+            _rank(packed, vectors, high - low, *seen.rows(low, high), *lists, width, panel, block)
+            _sort(*lists, high - low, width)
 
-    if width:
-        over_rows(work, len(users), n_jobs)
+    if width and len(users):
+        over_rows(rank, -(-len(users) // n_rows), n_jobs)
     return items, best
 
 
-def _empty_lists(n_rows: int, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def _rows_in_block(n_users: int, threads: int) -> int:
+    """Users that share one pass over the items, whole tiles: a part for each thread, if it is worth a pass."""
+    part = max(24, -(-n_users // threads))
+    return min(USERS_IN_BLOCK, -(-part // TILE_USERS) * TILE_USERS)
+
+
+class _Seen:
+    """The seen items of each row as the kernels walk them."""
+
+    def __init__(self, n_rows: int, indptr: ArrayLike | None, items: ArrayLike | None) -> None:
+        if (indptr is None) != (items is None):
+            raise ParameterError("seen_indptr and seen_items go together: pass both or neither")
+        self.indptr = np.zeros(n_rows + 1, np.int64) if indptr is None else np.require(indptr, np.int64, _LAYOUT)
+        self.items = np.empty(0, np.int32) if items is None else np.require(items, np.int32, _LAYOUT)
+        if self.indptr.shape != (n_rows + 1,):
+            raise DataError(f"seen_indptr needs {n_rows + 1} entries for {n_rows} rows, got {self.indptr.shape}")
+        if self.indptr[0] < 0 or self.indptr[-1] > len(self.items) or (self.indptr[1:] < self.indptr[:-1]).any():
+            raise DataError(f"seen_indptr must ascend from 0 to at most the {len(self.items)} entries of seen_items")
+
+    def rows(self, low: int, high: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
+        """Where each row's seen items start (a copy, for the kernel to advance) and end, and the items."""
+        return self.indptr[low:high].copy(), self.indptr[low + 1 : high + 1], self.items
+
+
+def _floats(values: ArrayLike, name: str) -> NDArray[np.float32]:
+    table = np.require(values, np.float32, _LAYOUT)
+    if table.ndim != 2:
+        raise DataError(f"{name} must have two dimensions, got shape {table.shape}")
+    return table
+
+
+def _empty_lists(n_rows: int, k: int) -> Lists:
     if k < 0:
         raise ParameterError(f"k must be at least 0, got {k}")
     return np.full((n_rows, k), -1, np.int64), np.full((n_rows, k), -np.inf, np.float32)
-
-
-def _heaps(n_rows: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    return np.full((n_rows, width), -np.inf, np.float32), np.full((n_rows, width), -1, np.int64)
-
-
-def _seen(
-    n_rows: int, seen_indptr: ArrayLike | None, seen_items: ArrayLike | None
-) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    if seen_indptr is None or seen_items is None:
-        return np.zeros(n_rows + 1, np.int64), np.empty(0, np.int32)
-    indptr, seen = np.ascontiguousarray(seen_indptr, np.int64), np.ascontiguousarray(seen_items, np.int32)
-    if indptr.shape != (n_rows + 1,):
-        raise DataError(f"seen_indptr must have one entry more than there are rows ({n_rows}), got shape {indptr.shape}")
-    return indptr, seen

@@ -1,5 +1,6 @@
 """Propagation over the bipartite graph of users and items."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,10 @@ def normalized_adjacency(interactions: sp.csr_matrix) -> Tensor:
     scale = np.where(degree > 0, 1 / np.sqrt(np.maximum(degree, 1e-12)), 0)
     a = (sp.diags(scale) @ a @ sp.diags(scale)).tocsr().astype(np.float32)
     parts = (torch.from_numpy(a.indptr).long(), torch.from_numpy(a.indices).long(), torch.from_numpy(a.data))
-    return torch.sparse_csr_tensor(*parts, size=a.shape, check_invariants=False)
+    with warnings.catch_warnings():
+        # torch announces, once a process, that its CSR layout is young.
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support", UserWarning)
+        return torch.sparse_csr_tensor(*parts, size=a.shape, check_invariants=False)
 
 
 class _SymmetricProduct(torch.autograd.Function):

@@ -1,0 +1,89 @@
+"""Stochastic gradient steps of factor models, one interaction after the other: serial, so bitwise repeatable."""
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True, nogil=True)
+def svd_epoch(order, users, items, ratings, mean, user_bias, item_bias, p, q, rate, penalty):  # pragma: no cover
+    """One pass over the ratings in the given order; both factors step from the old values. Returns the squared error's sum."""
+    total = 0.0
+    for n in order:
+        u, i = users[n], items[n]
+        pu, qi = p[u], q[i]
+        guess = mean + user_bias[u] + item_bias[i]
+        for d in range(len(pu)):
+            guess += pu[d] * qi[d]
+        error = ratings[n] - guess
+        total += error * error
+        user_bias[u] += rate * (error - penalty * user_bias[u])
+        item_bias[i] += rate * (error - penalty * item_bias[i])
+        for d in range(len(pu)):
+            a, b = pu[d], qi[d]
+            pu[d] = a + rate * (error * b - penalty * a)
+            qi[d] = b + rate * (error * a - penalty * b)
+    return total
+
+
+@njit(cache=True, nogil=True)
+def is_positive(indptr, indices, u, i):  # pragma: no cover
+    """Whether item i is in the sorted row u."""
+    low, high = indptr[u], indptr[u + 1]
+    while low < high:
+        middle = (low + high) // 2
+        if indices[middle] < i:
+            low = middle + 1
+        else:
+            high = middle
+    return low < indptr[u + 1] and indices[low] == i
+
+
+@njit(cache=True, nogil=True)
+def bpr_epoch(
+    draws, negatives, users, indptr, indices, p, q, bias, rate, penalty_user, penalty_item, use_bias, square_p, square_q, square_b
+):  # pragma: no cover
+    """One step for each drawn interaction. `negatives` (N, T): the first of a row that is no positive is taken.
+
+    Accumulators of squared gradients (Adagrad) have the shape of what they belong to, or length 0 for plain SGD.
+    Returns the sum of -ln sigmoid(x_ui - x_uj) and the number of steps (a draw without a valid negative makes none).
+    """
+    total, steps = 0.0, 0
+    adagrad = len(square_p) > 0
+    for n in range(len(draws)):
+        u, i, j = users[draws[n]], indices[draws[n]], -1
+        for t in range(negatives.shape[1]):
+            if not is_positive(indptr, indices, u, negatives[n, t]):
+                j = negatives[n, t]
+                break
+        if j < 0:
+            continue
+        pu, qi, qj = p[u], q[i], q[j]
+        x = bias[i] - bias[j]
+        for d in range(len(pu)):
+            x += pu[d] * (qi[d] - qj[d])
+        z = 1.0 / (1.0 + np.exp(x))
+        total += np.log1p(np.exp(-x)) if x > -30 else -x
+        steps += 1
+        for d in range(len(pu)):
+            a, b, c = pu[d], qi[d], qj[d]
+            ga, gb, gc = z * (b - c) - penalty_user * a, z * a - penalty_item * b, -z * a - penalty_item * c
+            if adagrad:
+                square_p[u, d] += ga * ga
+                square_q[i, d] += gb * gb
+                square_q[j, d] += gc * gc
+                ga /= np.sqrt(square_p[u, d])
+                gb /= np.sqrt(square_q[i, d])
+                gc /= np.sqrt(square_q[j, d])
+            pu[d] = a + rate * ga
+            qi[d] = b + rate * gb
+            qj[d] = c + rate * gc
+        if use_bias:
+            gi, gj = z - penalty_item * bias[i], -z - penalty_item * bias[j]
+            if adagrad:
+                square_b[i] += gi * gi
+                square_b[j] += gj * gj
+                gi /= np.sqrt(square_b[i])
+                gj /= np.sqrt(square_b[j])
+            bias[i] += rate * gi
+            bias[j] += rate * gj
+    return total, steps

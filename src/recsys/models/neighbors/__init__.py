@@ -1,0 +1,6 @@
+"""Neighborhood models."""
+
+from recsys.models.neighbors.item_knn import ItemKNN
+from recsys.models.neighbors.user_knn import UserKNN
+
+__all__ = ["ItemKNN", "UserKNN"]

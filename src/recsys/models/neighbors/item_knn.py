@@ -1,0 +1,90 @@
+"""Item-based neighbors: what a user gave to items like this one.
+
+Sarwar et al., "Item-Based Collaborative Filtering Recommendation Algorithms", WWW 2001; Deshpande & Karypis, TOIS 2004.
+"""
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from recsys.base import Query
+from recsys.data import Dataset
+from recsys.kernels.similarity import Rows, predict_pairs, top_k_similar
+from recsys.models.neighbors.knn import NeighborRecommender, baselines, centered, row_deviations, row_means
+
+
+class ItemKNN(NeighborRecommender):
+    """Ratings: a weighted mean over the user's items most similar to the target. Implicit: X S, S the items' top neighbors.
+
+    The implicit form keeps `n_neighbors` similarities an item. The rating form keeps none: similarities of a target are made when
+    it is scored, so the nearest neighbors are exact among the items that the user has rated.
+    """
+
+    def _fit(self, data: Dataset, validation: Dataset | None) -> None:
+        self._fit_form(data)
+        if self.explicit_:
+            return
+        items = self._item_rows()
+        near, values = top_k_similar(items, Rows.of(items), self.n_neighbors, self._measure(), n_jobs=self.n_jobs)
+        kept = near >= 0
+        targets = np.nonzero(kept)[0]
+        # Column j holds the neighbors of target j: a score sums over what the target is like, not over what is like the history.
+        self.weights_ = sp.csr_matrix((values[kept], (near[kept], targets)), shape=(len(near), len(near)))
+
+    def _item_rows(self) -> sp.csr_matrix:
+        matrix = self._for_similarity(self._matrix(self.history_)).T.tocsr()
+        return centered(matrix, row_means(matrix, self.mean_)) if self.similarity == "pearson_mean" else matrix
+
+    def _score_items(self, query: Query) -> NDArray[np.float32]:
+        if not self.explicit_:
+            return np.asarray((query.history.matrix(len(self.items_)) @ self.weights_).todense(), np.float32)
+        n_items = len(self.items_)
+        every = np.tile(np.arange(len(query)), n_items)
+        return self._ratings(query, np.arange(n_items), np.arange(n_items + 1) * len(query), every).reshape(n_items, -1).T.copy()
+
+    def _score_pairs(self, query: Query, items: NDArray[np.int64]) -> NDArray[np.float32]:
+        if not self.explicit_:
+            return super()._score_pairs(query, items)
+        order = np.argsort(items, kind="stable")
+        targets, first = np.unique(items[order], return_index=True)
+        scores = np.empty(len(items), np.float32)
+        scores[order] = self._ratings(query, targets, np.append(first, len(items)), order)
+        return scores
+
+    def _ratings(
+        self, query: Query, targets: NDArray[np.int64], pair_indptr: NDArray[np.int64], pair_row: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Predicted ratings of (target item, query row) pairs; item -1 falls back on the user's own level."""
+        items, ratings = self._item_rows(), self._matrix(query.history)
+        levels = self._matrix(self.history_).T.tocsr()
+        means = row_means(levels, self.mean_)
+        spread = row_deviations(levels, means) if self.prediction == "zscore" else np.ones(len(means))
+        _, user_base = baselines(ratings, self.mean_, self.item_base_)
+        given = ratings.copy()
+        if self.prediction in ("centered", "zscore"):
+            given.data = (given.data - means[given.indices]) / spread[given.indices]
+        if self.prediction == "baseline":
+            rows = np.repeat(np.arange(len(query)), np.diff(given.indptr))
+            given.data = given.data - self.mean_ - user_base[rows] - self.item_base_[given.indices]
+        asked = items[np.maximum(targets, 0)]
+        parts = predict_pairs(
+            asked, targets, Rows.of(items), pair_indptr, pair_row, given, self.n_neighbors, self.min_k, self._measure(), self.n_jobs
+        )
+        target = np.repeat(targets, np.diff(pair_indptr))
+        item_base = np.where(target >= 0, self.item_base_[np.maximum(target, 0)], 0)
+        fallback = self.mean_ + item_base + user_base[pair_row]
+        level = {
+            "raw": 0 * fallback,
+            "centered": means[target],
+            "zscore": means[target],
+            "baseline": fallback,
+        }[self.prediction]
+        known = np.isfinite(parts) & (target >= 0)
+        return np.where(known, level + spread[target] * np.nan_to_num(parts), fallback).astype(np.float32)
+
+    def _item_similarity(self, items: NDArray[np.int64]) -> NDArray[np.float32]:
+        rows = self._item_rows()
+        near, values = top_k_similar(rows[items], Rows.of(rows), len(self.items_), self._measure(), exclude_self=False, n_jobs=self.n_jobs)
+        table = np.zeros((len(items), len(self.items_) + 1), np.float32)
+        np.put_along_axis(table, near, values, axis=1)
+        return table[:, :-1].copy()

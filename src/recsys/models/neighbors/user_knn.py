@@ -1,0 +1,98 @@
+"""User-based neighbors: what users like this one gave to the item.
+
+Resnick et al., "GroupLens: An Open Architecture for Collaborative Filtering of Netnews", CSCW 1994.
+"""
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from recsys.base import Query
+from recsys.data import Dataset
+from recsys.kernels.similarity import Rows, predict_pairs, top_k_similar
+from recsys.models.neighbors.knn import NeighborRecommender, baselines, centered, row_deviations, row_means
+
+
+class UserKNN(NeighborRecommender):
+    """Ratings: a weighted mean over the nearest users that rated the item. Implicit: a weighted count over the nearest users.
+
+    Nothing is kept but the interactions: a user's similarities are made when asked for, from a history, so anyone with one is served.
+    """
+
+    def _fit(self, data: Dataset, validation: Dataset | None) -> None:
+        self._fit_form(data)
+
+    def _user_rows(self, matrix: sp.csr_matrix) -> sp.csr_matrix:
+        """Users x items as users are compared."""
+        if self.explicit_ and self.similarity == "pearson_mean":
+            return centered(matrix, row_means(matrix, self.mean_))
+        return self._for_similarity(matrix)
+
+    def _score_items(self, query: Query) -> NDArray[np.float32]:
+        n_items = len(self.items_)
+        if self.explicit_:
+            every = np.tile(np.arange(n_items), len(query))
+            return self._ratings(query, np.arange(len(query) + 1) * n_items, every).reshape(len(query), n_items)
+        matrix = self._matrix(self.history_)
+        rows = self._user_rows(matrix)
+        own = self._user_rows(self._matrix(query.history))
+        # One more than asked for, since the first may be the user.
+        near, values = top_k_similar(own, Rows.of(rows), self.n_neighbors + 1, self._measure(), exclude_self=False, n_jobs=self.n_jobs)
+        values[(near == query.users[:, None]) | (near < 0)] = 0
+        spare = np.cumsum(values > 0, axis=1) > self.n_neighbors
+        values[spare] = 0
+        row, place = np.nonzero(values)
+        similar = sp.csr_matrix((values[row, place], (row, near[row, place])), shape=(len(query), len(self.users_)))
+        return np.asarray((similar @ matrix).todense(), np.float32)
+
+    def _score_pairs(self, query: Query, items: NDArray[np.int64]) -> NDArray[np.float32]:
+        if not self.explicit_:
+            return super()._score_pairs(query, items)
+        # Rows of one user are asked together, so that the user's similarities are made once.
+        users, first, row = np.unique(query.users, return_index=True, return_inverse=True)
+        order = np.argsort(row, kind="stable")
+        counts = np.bincount(row, minlength=len(users))
+        scores = np.empty(len(items), np.float32)
+        scores[order] = self._ratings(query[first], np.append(0, np.cumsum(counts)), items[order])
+        return scores
+
+    def _ratings(self, query: Query, pair_indptr: NDArray[np.int64], pair_item: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Predicted ratings of (query row, item) pairs; item -1 falls back on the user's own level."""
+        matrix, asked = self._matrix(self.history_), self._matrix(query.history)
+        means, own_means = row_means(matrix, self.mean_), row_means(asked, self.mean_)
+        zscore = self.prediction == "zscore"
+        spread = row_deviations(matrix, means) if zscore else np.ones(len(means))
+        own_spread = row_deviations(asked, own_means) if zscore else np.ones(len(own_means))
+        _, base = baselines(matrix, self.mean_, self.item_base_)
+        _, own_base = baselines(asked, self.mean_, self.item_base_)
+        given = matrix.T.tocsr()
+        if self.prediction in ("centered", "zscore"):
+            given.data = (given.data - means[given.indices]) / spread[given.indices]
+        if self.prediction == "baseline":
+            item = np.repeat(np.arange(given.shape[0]), np.diff(given.indptr))
+            given.data = given.data - self.mean_ - base[given.indices] - self.item_base_[item]
+        parts = predict_pairs(
+            self._user_rows(asked),
+            query.users,
+            Rows.of(self._user_rows(matrix)),
+            pair_indptr,
+            np.maximum(pair_item, 0),
+            given,
+            self.n_neighbors,
+            self.min_k,
+            self._measure(),
+            self.n_jobs,
+        )
+        row = np.repeat(np.arange(len(query)), np.diff(pair_indptr))
+        item_base = np.where(pair_item >= 0, self.item_base_[np.maximum(pair_item, 0)], 0)
+        fallback = self.mean_ + item_base + own_base[row]
+        levels = {"raw": 0 * fallback, "centered": own_means[row], "zscore": own_means[row], "baseline": fallback}
+        known = np.isfinite(parts) & (pair_item >= 0)
+        return np.where(known, levels[self.prediction] + own_spread[row] * np.nan_to_num(parts), fallback).astype(np.float32)
+
+    def _user_similarity(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
+        rows = self._user_rows(self._matrix(self.history_))
+        near, values = top_k_similar(rows[users], Rows.of(rows), len(self.users_), self._measure(), exclude_self=False, n_jobs=self.n_jobs)
+        table = np.zeros((len(users), len(self.users_) + 1), np.float32)
+        np.put_along_axis(table, near, values, axis=1)
+        return table[:, :-1].copy()
