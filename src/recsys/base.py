@@ -265,10 +265,12 @@ class Recommender(Parametrized, ABC):
 
     def similar_items(self, items: Any, k: int = 10) -> Any:
         """The `k` items most like each of `items`: a frame with the item column, `similar_<item column>`, `score`, `rank`."""
+        self._check_fitted()
         return self._similar(items, k, "similar_items", self.items_, self.item_col_, self._item_similarity)
 
     def similar_users(self, users: Any, k: int = 10) -> Any:
         """The `k` users most like each of `users`: a frame with the user column, `similar_<user column>`, `score`, `rank`."""
+        self._check_fitted()
         return self._similar(users, k, "similar_users", self.users_, self.user_col_, self._user_similarity)
 
     def explain(self, user: Any, item: Any, k: int = 5) -> Any:
@@ -336,7 +338,9 @@ class Recommender(Parametrized, ABC):
     def _check_ranks(self) -> None:
         if self.users_ is None or self.items_ is None:
             model = type(self).__name__
-            raise UnsupportedError(f"{model} was fitted on data without users and items: it predicts, but has nothing to recommend")
+            raise UnsupportedError(
+                f"{model} was fitted on data without users and items: it predicts, but has nothing to recommend"
+            )
 
     def _cannot(self, what: str) -> UnsupportedError:
         able = sorted(name for name, cls in Recommender.known.items() if what in SUPPORT and cls.supports(what))
@@ -380,7 +384,6 @@ class Recommender(Parametrized, ABC):
         return frames.build(columns, kind)
 
     def _similar(self, ids: Any, k: int, feature: str, vocabulary: Any, column: str, similarity: Any) -> Any:
-        self._check_fitted()
         if not self.supports(feature):
             raise self._cannot(feature)
         k = check_count(type(self).__name__, "k", k)

@@ -39,7 +39,9 @@ class Comparison:
         """A row a model, a column a metric: value and half the interval; * where it is worse than the best at 5%."""
         frame = self.to_frame()
         frame["cell"] = [
-            f"{r.value:.4f}" + ("" if np.isnan(r.low) else f" ±{(r.high - r.low) / 2:.4f}") + ("*" if r.p_value < 0.05 else "")
+            f"{r.value:.4f}"
+            + ("" if np.isnan(r.low) else f" ±{(r.high - r.low) / 2:.4f}")
+            + ("*" if r.p_value < 0.05 else "")
             for r in frame.itertuples()
         ]
         table = frame.pivot(index="model", columns="metric", values="cell").loc[list(self.results)]
@@ -88,7 +90,10 @@ def p_values(results: Mapping[str, Result], paired_test: str, random_state: int)
     for metric in columns:
         best = max(results, key=lambda name: results[name][metric])
         others = [name for name in results if name != best]
-        raw = [difference_p(results[best].per_user[metric] - results[o].per_user[metric], paired_test, random_state) for o in others]
+        raw = [
+            difference_p(results[best].per_user[metric] - results[o].per_user[metric], paired_test, random_state)
+            for o in others
+        ]
         table.loc[others, metric] = holm(np.array(raw))
     return table
 

@@ -147,7 +147,9 @@ def relevant_pairs(model: Recommender, data: Dataset, threshold: float | None, e
     )
 
 
-def seen_pairs(history: Histories, n_items: int, users: NDArray[np.int64], items: NDArray[np.int64]) -> NDArray[np.bool_]:
+def seen_pairs(
+    history: Histories, n_items: int, users: NDArray[np.int64], items: NDArray[np.int64]
+) -> NDArray[np.bool_]:
     """Which pairs of codes are in the training histories."""
     known = (users >= 0) & (items < n_items)
     keys = np.repeat(np.arange(len(history)), history.lengths) * np.int64(n_items) + history.items
@@ -166,7 +168,10 @@ def full_ranking(model: Recommender, truth: Truth, metrics: Sequence[Metric], on
         lists[~known, : len(best)] = best
     indptr = np.searchsorted(truth.users, np.append(users, np.iinfo(np.int64).max)).astype(np.int64)
     rankings = Rankings(lists, indptr, truth.items)
-    return {m.name: list_figure(model, lists[:, : m.k], m) if m.kind == "lists" else m.function(rankings, m.k) for m in metrics}
+    return {
+        m.name: list_figure(model, lists[:, : m.k], m) if m.kind == "lists" else m.function(rankings, m.k)
+        for m in metrics
+    }
 
 
 def list_figure(model: Recommender, lists: NDArray[np.int64], metric: Metric) -> float:
@@ -221,7 +226,9 @@ def row_figures(model: Recommender, data: Dataset, metrics: Sequence[Metric]) ->
         if true is None:
             raise UnsupportedError(f"{metric.name} needs a {metric.kind} column in the test data")
         grouped = metric.name == "gauc"
-        found[metric.name] = metric.function(true, predicted, data.user_codes) if grouped else metric.function(true, predicted)
+        found[metric.name] = (
+            metric.function(true, predicted, data.user_codes) if grouped else metric.function(true, predicted)
+        )
     return found
 
 

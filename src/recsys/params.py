@@ -8,7 +8,18 @@ import types
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Annotated, Any, ClassVar, Literal, Self, Union, dataclass_transform, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    Self,
+    Union,
+    dataclass_transform,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import numpy as np
 
@@ -67,7 +78,9 @@ def accepts(annotation: Any, value: Any) -> bool:
         base, *extras = get_args(annotation)
         return accepts(base, value) and all(extra.holds(value) for extra in extras if isinstance(extra, Bound))
     if origin is Literal:
-        return any(value is choice or (type(value) is type(choice) and value == choice) for choice in get_args(annotation))
+        return any(
+            value is choice or (type(value) is type(choice) and value == choice) for choice in get_args(annotation)
+        )
     if origin in (Union, types.UnionType):
         return any(accepts(option, value) for option in get_args(annotation))
     if origin is tuple:

@@ -7,7 +7,6 @@ the few types below, and the class is one that the program has already defined.
 import dataclasses
 import hashlib
 import json
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -39,7 +38,13 @@ def save(path: Path, model: str, parameters: Mapping[str, Any], fitted: Mapping[
     arrays: Arrays = {}
     tree = {name: _encode(value, name, arrays) for name, value in {**parameters, **fitted}.items()}
     blob = dump_arrays({name: np.ascontiguousarray(array) for name, array in arrays.items()})
-    head = {"format": FORMAT, "model": model, "parameters": list(parameters), "arrays_sha256": _digest(blob), "state": tree}
+    head = {
+        "format": FORMAT,
+        "model": model,
+        "parameters": list(parameters),
+        "arrays_sha256": _digest(blob),
+        "state": tree,
+    }
     text = json.dumps({**head, "sha256": _digest(_canonical(head))}, indent=1)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
@@ -112,7 +117,10 @@ def _encode(value: Any, name: str, arrays: Arrays) -> Any:
     if isinstance(value, dict):
         return {"dict": [[_encode(k, "", {}), _encode(v, f"{name}.{k}", arrays)] for k, v in value.items()]}
     if sp.issparse(value):
-        parts = {part: _encode(getattr(value.tocsr(), part), f"{name}.{part}", arrays) for part in ("data", "indices", "indptr")}
+        parts = {
+            part: _encode(getattr(value.tocsr(), part), f"{name}.{part}", arrays)
+            for part in ("data", "indices", "indptr")
+        }
         return {"csr": parts, "shape": list(value.shape)}
     if isinstance(value, pd.DataFrame):
         return {"frame": {str(c): _encode(value[c].to_numpy(), f"{name}.{c}", arrays) for c in value.columns}}
@@ -121,7 +129,10 @@ def _encode(value: Any, name: str, arrays: Arrays) -> Any:
         return {"weights": {key: _encode(_plain(t), f"{name}.{key}", arrays) for key, t in weights.items()}}
     if type(value).__name__ in RECORDS:
         fields = dataclasses.fields(value)
-        return {"record": type(value).__name__, "fields": {f.name: _encode(getattr(value, f.name), f"{name}.{f.name}", arrays) for f in fields}}
+        return {
+            "record": type(value).__name__,
+            "fields": {f.name: _encode(getattr(value, f.name), f"{name}.{f.name}", arrays) for f in fields},
+        }
     raise DataError(f"{name} is a {type(value).__name__}, which a saved model cannot hold")
 
 
@@ -173,5 +184,7 @@ DECODERS: Mapping[str, Callable[[Any, Arrays], Any]] = {
     "csr": _decode_csr,
     "frame": lambda node, arrays: pd.DataFrame({c: _decode(part, arrays) for c, part in node["frame"].items()}),
     "weights": lambda node, arrays: {k: torch.from_numpy(_decode(part, arrays)) for k, part in node["weights"].items()},
-    "record": lambda node, arrays: RECORDS[node["record"]](**{k: _decode(v, arrays) for k, v in node["fields"].items()}),
+    "record": lambda node, arrays: RECORDS[node["record"]](
+        **{k: _decode(v, arrays) for k, v in node["fields"].items()}
+    ),
 }

@@ -6,8 +6,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.data import Histories, Vocabulary
-from recsys.data import frames
+from recsys.data import Histories, Vocabulary, frames
 from recsys.errors import DataError, ParameterError
 
 Unknown = Literal["raise", "skip", "popular"]
@@ -56,7 +55,9 @@ def id_array(values: Any) -> NDArray[Any]:
     return array.reshape(-1)
 
 
-def known_codes(ids: NDArray[Any], vocabulary: Vocabulary, what: str, names: Names, on_unknown: Unknown) -> NDArray[np.int64]:
+def known_codes(
+    ids: NDArray[Any], vocabulary: Vocabulary, what: str, names: Names, on_unknown: Unknown
+) -> NDArray[np.int64]:
     """Codes of ids, -1 where unknown; raises for unknown ids under "raise"."""
     codes = vocabulary.encode(ids) if len(ids) else np.empty(0, np.int64)
     unknown = np.flatnonzero(codes < 0)

@@ -47,9 +47,7 @@ def leave_last_out(data: Dataset, n: int = 1) -> tuple[Dataset, Dataset]:
     return _two(data, (from_end <= n) & (counts[data.user_codes] > n))
 
 
-def by_user(
-    data: Dataset, test_size: float = 0.2, *, given: float = 0.8, random_state: int = 0
-) -> HeldOutUsers:
+def by_user(data: Dataset, test_size: float = 0.2, *, given: float = 0.8, random_state: int = 0) -> HeldOutUsers:
     """Whole users held out (strong generalization); `given` of each one's interactions, at random, may be read."""
     _check_share("test_size", test_size)
     _check_share("given", given)
@@ -102,7 +100,9 @@ def _two(data: Dataset, held: NDArray[np.bool_]) -> tuple[Dataset, Dataset]:
 
 def _times(data: Dataset, name: str) -> NDArray[np.int64]:
     if data.timestamps is None:
-        raise DataError(f"split.{name} needs a timestamp column; pass timestamp_col=... to Dataset, or use split.random")
+        raise DataError(
+            f"split.{name} needs a timestamp column; pass timestamp_col=... to Dataset, or use split.random"
+        )
     return data.timestamps
 
 

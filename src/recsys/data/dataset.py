@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any, Literal
 
 import narwhals as nw
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recsys.data import frames
@@ -40,14 +40,15 @@ class Roles:
 class Dataset:
     """Interactions of users with items, and what is known of both.
 
-    `interactions` is a pandas, polars or pyarrow frame. Columns with the names of roles take them: `user_id`, `item_id`,
-    `rating` (an explicit value), `label` (0/1, a click), `weight` (a confidence), `timestamp`. Pass another name to rename
-    a role and None to switch it off; `user_col=None, item_col=None` is pure field data, which can be predicted only.
-    Context and feature columns are categories (strings, booleans, integers), numbers (floats and `numeric_cols`), tags
-    (lists) or vectors (lists of floats of one length). Ids are integers or strings.
+    `interactions` is a pandas, polars or pyarrow frame. Columns with the names of roles take them: `user_id`,
+    `item_id`, `rating` (an explicit value), `label` (0/1, a click), `weight` (a confidence), `timestamp`. Pass another
+    name to rename a role and None to switch it off; `user_col=None, item_col=None` is pure field data, which can be
+    predicted only. Context and feature columns are categories (strings, booleans, integers), numbers (floats and
+    `numeric_cols`), tags (lists) or vectors (lists of floats of one length). Ids are integers or strings. Ids that only
+    a feature frame or `social` (the user column, `friend_id` and perhaps `weight`) names join the vocabularies.
 
-    Rows are held by user, then time, then item; without a timestamp a user's rows keep the frame's order. Wrong data raises
-    a `DataError` that names the column, the count and the first row. The frames given are never changed.
+    Rows are held by user, then time, then item; without a timestamp a user's rows keep the frame's order. Wrong data
+    raises a `DataError` that names the column, the count and the first row. The frames given are never changed.
     """
 
     def __init__(
@@ -67,31 +68,42 @@ class Dataset:
         social: Any = None,
     ):
         frame = frames.read(interactions)
-        self.frame_kind = frames.frame_kind(interactions)
+        self.frame_kind = frames.kind_of(frame)
         if len(frame) == 0:
             raise DataError("the frame of interactions is empty")
         if (user_col is None) != (item_col is None):
-            raise DataError(f"user_col={user_col!r}, item_col={item_col!r}: give both, or None for both (pure field data)")
+            raise DataError(f"user_col={user_col!r}, item_col={item_col!r}: give both, or None for both (field data)")
         found = {"rating": rating_col, "label": label_col, "weight": weight_col, "timestamp": timestamp_col}
         for role, name in found.items():
             found[role] = (role if role in frame.columns else None) if name == AUTO else name
-        self.roles = Roles(
-            user_col,
-            item_col,
-            *found.values(),
-            tuple(context_cols),
-            tuple(numeric_cols),
-            user_features,
-            item_features,
-            social,
-        )
+        context, numeric = tuple(context_cols), tuple(numeric_cols)
+        given = (user_features, item_features, social)
+        tables = [None if table is None else frames.read(table).clone() for table in given]
+        columns = (found["rating"], found["label"], found["weight"], found["timestamp"])
+        self.roles = Roles(user_col, item_col, *columns, context, numeric, tables[0], tables[1], tables[2])
         self.user_col, self.item_col = user_col, item_col
+        self._check_names()
         self._read_roles(frame, found)
+        self._read_context(frame)
         self._read_ids(frame)
         self._sort(frame)
-        self._read_context()
 
     # -- reading -----------------------------------------------------------------------------------------------------
+
+    def _check_names(self) -> None:
+        """Refuse what would be ignored without a word."""
+        roles = self.roles
+        tables = {"user_features": roles.user_features, "item_features": roles.item_features, "social": roles.social}
+        given = [name for name, table in tables.items() if table is not None]
+        if roles.user_col is None and given:
+            raise DataError(f"{given[0]} needs users and items, and this data set has user_col=None, item_col=None")
+        features = [name for table in list(tables.values())[:2] if table is not None for name in table.columns]
+        unused = [name for name in roles.numeric_cols if name not in roles.context_cols and name not in features]
+        if unused:
+            raise DataError(
+                f"numeric_cols: {unused[0]!r} is no column of the features and not among "
+                f"context_cols={roles.context_cols!r}; name it there too"
+            )
 
     def _read_roles(self, frame: nw.DataFrame[Any], found: dict[str, str | None]) -> None:
         def role(name: str) -> NDArray[np.float32] | None:
@@ -120,37 +132,33 @@ class Dataset:
             return
         user_ids = read_ids(frames.column(frame, roles.user_col, "users"), roles.user_col)
         item_ids = read_ids(frames.column(frame, roles.item_col, "items"), roles.item_col)
-        social = None if roles.social is None else read_social(frames.read(roles.social), roles.user_col)
+        social = None if roles.social is None else read_social(roles.social, roles.user_col)
         self.users = union(roles.user_col, user_ids, roles.user_features, *(social[:2] if social else ()))
         self.items = union(roles.item_col, item_ids, roles.item_features)
         self.user_codes, self.item_codes = self.users.encode(user_ids), self.items.encode(item_ids)
         if roles.user_features is not None:
-            table = frames.read(roles.user_features)
-            self.user_features = encode_table(table, roles.user_col, self.users, roles.numeric_cols)
+            self.user_features = encode_table(roles.user_features, roles.user_col, self.users, roles.numeric_cols)
         if roles.item_features is not None:
-            table = frames.read(roles.item_features)
-            self.item_features = encode_table(table, roles.item_col, self.items, roles.numeric_cols)
+            self.item_features = encode_table(roles.item_features, roles.item_col, self.items, roles.numeric_cols)
         if social:
             self.social_edges = np.stack([self.users.encode(social[0]), self.users.encode(social[1])], 1)
             self.social_weights = social[2]
 
     def _sort(self, frame: nw.DataFrame[Any]) -> None:
-        self._frame = frame
-        if self.user_codes is None:
-            return
-        keys = [self.user_codes] if self.timestamps is None else [self.item_codes, self.timestamps, self.user_codes]
-        order = np.lexsort(keys)
-        if not np.array_equal(order, np.arange(len(order))):
-            self._frame = frame[order.tolist()]
-        for name in ("user_codes", "item_codes", "ratings", "labels", "weights", "timestamps"):
-            values = getattr(self, name)
-            setattr(self, name, None if values is None else values[order])
+        order = np.arange(len(frame))
+        if self.user_codes is not None:
+            order = held_order(self.user_codes, self.item_codes, self.timestamps)
+            for name in ("user_codes", "item_codes", "ratings", "labels", "weights", "timestamps"):
+                values = getattr(self, name)
+                setattr(self, name, None if values is None else values[order])
+            self.context = None if self.context is None else self.context.take(order)
+        # Rows are taken even where they are in order: the caller may change the frame later.
+        self._frame = frame[order]
 
-    def _read_context(self) -> None:
-        names = self.roles.context_cols
-        numeric = self.roles.numeric_cols
-        columns = [encode_column(frames.column(self._frame, n, "context"), n, n in numeric, None) for n in names]
-        self.context = Features(tuple(columns), len(self)) if columns else None
+    def _read_context(self, frame: nw.DataFrame[Any]) -> None:
+        numeric, names = self.roles.numeric_cols, self.roles.context_cols
+        columns = [encode_column(frames.column(frame, n, "context"), n, n in numeric, None) for n in names]
+        self.context = Features(tuple(columns), len(frame)) if columns else None
 
     @classmethod
     def wrap(cls, data: Any) -> "Dataset":
@@ -178,16 +186,18 @@ class Dataset:
         return np.ones(len(self), bool) if self.labels is None else self.labels == 1
 
     def histories(self) -> Histories:
-        """Each user's items in time order, (U rows)."""
+        """Each user's items in time order, (U rows); with labels, only the rows labeled 1."""
+        self._need_ids("histories")
         rows = self.positive
         columns = {"ratings": self.ratings, "weights": self.weights, "times": self.timestamps}
-        kept = {name: None if values is None else values[rows] for name, values in columns.items()}
+        kept: dict[str, Any] = {name: None if values is None else values[rows] for name, values in columns.items()}
         return Histories.from_rows(self.user_codes[rows], self.item_codes[rows], self.n_users, **kept)
 
-    def to_csr(self, values: Values = "ones") -> sp.csr_matrix:
-        """Users x items, (U, I) float32: ones, ratings (repeated ones averaged) or weights (repeated ones summed)."""
-        if self.users is None:
-            raise DataError("this data set has no users and items, so no matrix of them")
+    def to_csr(self, values: Values = "ones") -> Any:
+        """Users x items, (U, I) float32: ones, ratings (repeated ones averaged) or weights (repeated ones summed).
+
+        With labels, only the rows labeled 1 are in it.
+        """
         column = {"ones": True, "rating": self.ratings is not None, "weight": self.weights is not None}
         if values not in column or not column[values]:
             raise DataError(f"to_csr({values!r}): there is no such column in this data set")
@@ -197,14 +207,21 @@ class Dataset:
         """The interactions with the caller's columns, in the held order, as the kind of frame that was given."""
         return self._frame.to_native()
 
+    def _need_ids(self, what: str) -> None:
+        if self.users is None:
+            raise DataError(f"{what} needs users and items, and this data set has user_col=None, item_col=None")
+
     # -- making others -----------------------------------------------------------------------------------------------
 
     def subset(self, rows: NDArray[Any]) -> "Dataset":
-        """The data set of some rows (a mask or row numbers), with the same roles and features and its own vocabularies."""
-        at = np.flatnonzero(rows) if np.asarray(rows).dtype == bool else np.asarray(rows)
+        """The data set of some held rows, a mask or row numbers: same roles and features, vocabularies of what is left.
+
+        Users and items that a feature frame names stay, as they would in a data set made of those rows.
+        """
+        at = row_numbers(rows, len(self))
         roles = self.roles
         return Dataset(
-            self._frame[at.tolist()].to_native(),
+            self._frame[at],
             user_col=roles.user_col,
             item_col=roles.item_col,
             rating_col=roles.rating_col,
@@ -220,11 +237,13 @@ class Dataset:
 
     def filter(self, *, min_user_interactions: int = 1, min_item_interactions: int = 1) -> "Dataset":
         """Only users and items with at least so many interactions, repeated until all that is left has them."""
+        self._need_ids("filter")
         keep = np.ones(len(self), bool)
         while True:
             users = np.bincount(self.user_codes[keep], minlength=self.n_users)
             items = np.bincount(self.item_codes[keep], minlength=self.n_items)
-            enough = (users[self.user_codes] >= min_user_interactions) & (items[self.item_codes] >= min_item_interactions)
+            enough = users[self.user_codes] >= min_user_interactions
+            enough &= items[self.item_codes] >= min_item_interactions
             if np.array_equal(keep & enough, keep):
                 break
             keep &= enough
@@ -234,6 +253,7 @@ class Dataset:
 
     def report(self) -> Report:
         """Counts that show whether the data is what it seems: repeats, density, single interactions, equal times."""
+        self._need_ids("report")
         return report(self)
 
     def __repr__(self) -> str:
@@ -245,7 +265,35 @@ class Dataset:
         return f"Dataset({counts}{', ' if named else ''}{named})"
 
     def _repr_html_(self) -> str:
-        return f"<code>{self!r}</code>"
+        return f"<code>{escape(repr(self))}</code>"
+
+
+def held_order(
+    users: NDArray[np.int64], items: NDArray[np.int64], times: NDArray[np.int64] | None
+) -> NDArray[np.int64]:
+    """Rows by user, then time, then item; rows alike in all that keep their order, as all of a user do without times."""
+    if times is None:
+        return np.argsort(users, kind="stable")
+    start, n_items = int(times.min()), int(items.max()) + 1
+    span = int(times.max()) - start + 1
+    if (int(users.max()) + 1) * span * n_items >= 2**63:
+        return np.lexsort((items, times, users))
+    # All three fit into one integer, which sorts several times faster.
+    return np.argsort((users * span + (times - start)) * n_items + items, kind="stable")
+
+
+def row_numbers(rows: Any, n_rows: int) -> NDArray[np.int64]:
+    """Row numbers from row numbers or from a mask; what points outside the data is refused."""
+    at = np.asarray(rows)
+    if at.dtype == bool:
+        if at.shape != (n_rows,):
+            raise DataError(f"subset: the mask has shape {at.shape} and the data set {n_rows} rows")
+        at = np.flatnonzero(at)
+    if len(at) == 0:
+        raise DataError("subset: no row is left")
+    if at.dtype.kind not in "iu" or at.min() < 0 or at.max() >= n_rows:
+        raise DataError(f"subset: give a mask or row numbers from 0 to {n_rows - 1}; got {at.dtype} such as {at[0]}")
+    return at.astype(np.int64)
 
 
 def read_times(series: nw.Series[Any], name: str) -> NDArray[np.int64]:
@@ -268,15 +316,16 @@ def read_social(frame: nw.DataFrame[Any], user_col: str) -> tuple[NDArray[Any], 
     """Edges of a social frame: users, friends and weights."""
     users = read_ids(frames.column(frame, user_col, "users of the social edges"), user_col)
     friends = read_ids(frames.column(frame, "friend_id", "friends"), "friend_id")
-    weights = frames.numbers(frame["weight"], "weight", "weight") if "weight" in frame.columns else np.ones(len(users), np.float32)
-    return users, friends, weights
+    if "weight" not in frame.columns:
+        return users, friends, np.ones(len(users), np.float32)
+    return users, friends, frames.numbers(frame["weight"], "weight", "weight")
 
 
 def union(name: str, ids: NDArray[Any], features: Any, *more: NDArray[Any]) -> Vocabulary:
     """All ids that the interactions, the features and the social edges name."""
     arrays = [ids, *more]
     if features is not None:
-        arrays.append(table_ids(frames.read(features), name))
+        arrays.append(table_ids(features, name))
     kinds = {array.dtype == object for array in arrays if len(array)}
     if len(kinds) > 1:
         raise DataError(f"column {name!r} holds integers in one frame and strings in another; give one type")

@@ -6,28 +6,46 @@ from typing import Any
 import narwhals as nw
 import numpy as np
 import pandas as pd
+from narwhals.exceptions import DuplicateError
 from numpy.typing import NDArray
 
 from recsys.errors import DataError
 
 KINDS = ("pandas", "polars", "pyarrow")
+NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal", "boolean", "empty")
+"""What pandas infers of object values that are numbers."""
 
 
 def read(frame: Any) -> nw.DataFrame[Any]:
     """Any pandas, polars or pyarrow frame behind one interface; a lazy frame is collected."""
     try:
-        table = nw.from_native(frame)
+        table = frame if isinstance(frame, nw.DataFrame | nw.LazyFrame) else nw.from_native(frame)
+        table = table.collect() if isinstance(table, nw.LazyFrame) else table
+        names = table.columns
     except TypeError as error:
         raise DataError(f"a pandas, polars or pyarrow frame is needed; got {type(frame).__name__}") from error
-    return table.collect() if isinstance(table, nw.LazyFrame) else table
+    except DuplicateError as error:
+        raise DataError("two columns of the frame have one name; rename one of them") from error
+    if len(set(names)) < len(names):
+        raise DataError(f"two columns of the frame have one name: {listed(sorted(names, key=str))}; rename one of them")
+    if kind_of(table) == "pyarrow":
+        # Arrow can neither take rows of string views nor sort them.
+        views = [name for name, kind in zip(names, table.to_native().schema.types, strict=True) if "view" in str(kind)]
+        table = table.with_columns(nw.col(*views).cast(nw.String)) if views else table
+    return table
+
+
+def kind_of(table: nw.DataFrame[Any]) -> str:
+    """Which of "pandas", "polars", "pyarrow" is behind a table."""
+    name = str(table.implementation.name).lower()
+    if name not in KINDS:
+        raise DataError(f"a pandas, polars or pyarrow frame is needed; got one of {name}")
+    return name
 
 
 def frame_kind(frame: Any) -> str:
     """Which of "pandas", "polars", "pyarrow" a frame is."""
-    name = str(read(frame).implementation.name).lower()
-    if name not in KINDS:
-        raise DataError(f"a pandas, polars or pyarrow frame is needed; got one of {name}")
-    return name
+    return kind_of(read(frame))
 
 
 def kind_or(value: Any, default: str) -> str:
@@ -54,25 +72,33 @@ def build(columns: Mapping[str, NDArray[Any]], kind: str) -> Any:
 def column(frame: nw.DataFrame[Any], name: str, role: str) -> nw.Series[Any]:
     """A column by its name; one that is absent is named beside those there are."""
     if name not in frame.columns:
-        raise DataError(f"there is no column {name!r} for the {role}; the frame has {', '.join(frame.columns)}")
+        raise DataError(f"there is no column {name!r} for the {role}; the frame has {listed(frame.columns)}")
+    if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise DataError(f"the column {name!r} for the {role} is no text; rename it, for columns are named by strings")
     return frame[name]
 
 
 def to_array(series: nw.Series[Any]) -> NDArray[Any]:
-    """Values of a column: numbers and times in their dtype, all else as an object array; missing values stay visible."""
+    """Values of a column: numbers and times in their dtype, all else as objects; missing values stay visible."""
     dtype = series.dtype
     if dtype == nw.Categorical or dtype == nw.Enum:
-        series = series.cast(nw.String)
-        return np.array([None if missing(value) else value for value in series.to_list()], dtype=object)
+        native = series.to_native()
+        # Categories may be integers: a cast to text would change the kind of the ids.
+        return native.astype(object).to_numpy() if isinstance(native, pd.Series) else objects(series.cast(nw.String))
     if dtype.is_integer() or dtype == nw.Boolean:
-        if series.is_null().any():
-            return np.array(series.to_list(), dtype=object)
-        array = series.to_numpy()
-        return array if array.dtype != object else np.array(series.to_list())
+        return objects(series) if series.is_null().any() else np.asarray(series.to_numpy())
     if dtype.is_float():
         return np.asarray(series.to_numpy(), dtype=np.float64 if dtype == nw.Float64 else np.float32)
     if dtype.is_temporal():
         return np.asarray(series.to_numpy())
+    if dtype == nw.String:
+        array = series.to_numpy()
+        return array if array.dtype == object else array.astype(object)
+    return objects(series)
+
+
+def objects(series: nw.Series[Any]) -> NDArray[Any]:
+    """Values as Python objects."""
     return np.fromiter(series.to_list(), dtype=object, count=len(series))
 
 
@@ -81,14 +107,24 @@ def missing(value: Any) -> bool:
     return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value)
 
 
+def floats(series: nw.Series[Any], name: str, role: str) -> NDArray[np.float64]:
+    """A column of numbers as float64, NaN where missing; text is refused, even text of digits."""
+    array = to_array(series)
+    if array.dtype.kind in "iufb":
+        return array.astype(np.float64)
+    known = ~np.asarray(pd.isna(array))
+    if array.dtype != object or pd.api.types.infer_dtype(array[known], skipna=False) not in NUMBERS:
+        raise DataError(f"the {role} column {name!r} holds {series.dtype}, not numbers; cast it")
+    values = np.full(len(array), np.nan)
+    values[known] = array[known].astype(np.float64)
+    return values
+
+
 def numbers(series: nw.Series[Any], name: str, role: str) -> NDArray[np.float32]:
     """A column of finite numbers as float32."""
-    array = to_array(series)
-    try:
-        values = np.array([np.nan if missing(v) else v for v in array] if array.dtype == object else array, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"the {role} column {name!r} holds {series.dtype}, not numbers") from error
+    values = floats(series, name, role)
     refuse(~np.isfinite(values), values, name, f"missing or infinite {role}s")
+    refuse(np.abs(values) > np.finfo(np.float32).max, values, name, f"{role}s too large for float32")
     return values.astype(np.float32)
 
 
@@ -97,6 +133,16 @@ def refuse(wrong: NDArray[np.bool_], values: NDArray[Any], name: str, what: str)
     if wrong.any():
         first = int(np.argmax(wrong))
         raise DataError(
-            f"column {name!r} has {int(wrong.sum())} {what}, first in row {first} ({values[first]!r}); "
+            f"column {name!r} has {int(wrong.sum())} {what}, first in row {first} ({show(values[first])}); "
             "drop or repair those rows"
         )
+
+
+def show(value: Any) -> str:
+    """A value as its own Python type writes it: 3, not np.int64(3)."""
+    return repr(value.item() if isinstance(value, np.generic) else value)
+
+
+def listed(names: Any) -> str:
+    """Names of columns for a message."""
+    return ", ".join(map(str, names)) or "no columns"

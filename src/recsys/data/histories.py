@@ -7,10 +7,15 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from recsys.errors import DataError
+
 
 @dataclass(frozen=True, eq=False)
 class Histories:
-    """Row u holds `items[indptr[u]:indptr[u + 1]]`, oldest first, and beside each item its rating, weight and time, if any."""
+    """Row u holds `items[indptr[u]:indptr[u + 1]]`, oldest first.
+
+    Beside each item stand its rating, weight and time, where the data has them.
+    """
 
     indptr: NDArray[np.int64]
     items: NDArray[np.int64]
@@ -41,7 +46,9 @@ class Histories:
         def sort(values: NDArray[Any] | None, dtype: Any) -> Any:
             return None if values is None else np.asarray(values)[order].astype(dtype)
 
-        return cls(indptr, sort(items, np.int64), sort(ratings, np.float32), sort(weights, np.float32), sort(times, np.int64))
+        return cls(
+            indptr, sort(items, np.int64), sort(ratings, np.float32), sort(weights, np.float32), sort(times, np.int64)
+        )
 
     def __len__(self) -> int:
         return len(self.indptr) - 1
@@ -53,7 +60,9 @@ class Histories:
 
     def __getitem__(self, rows: Any) -> "Histories":
         """The histories of some rows; row -1 has none."""
-        rows = np.arange(len(self))[rows] if isinstance(rows, slice) else np.asarray(rows)
+        if isinstance(rows, slice) or np.asarray(rows).dtype == bool:
+            rows = np.arange(len(self))[rows]
+        rows = np.asarray(rows, np.int64)
         lengths = np.where(rows >= 0, self.lengths[rows], 0) if len(self) else np.zeros(len(rows), np.int64)
         indptr = np.zeros(len(rows) + 1, np.int64)
         np.cumsum(lengths, out=indptr[1:])
@@ -65,19 +74,23 @@ class Histories:
 
         return Histories(indptr, take(self.items), take(self.ratings), take(self.weights), take(self.times))
 
-    def matrix(self, n_items: int, values: str = "ones") -> sp.csr_matrix:
-        """Users x items, (n, I) float32, sorted: "ones", or "rating" averaged or "weight" summed over repeated items."""
+    def matrix(self, n_items: int, values: str = "ones") -> Any:
+        """Users x items, (n, I) float32, sorted indices.
+
+        Over repeated items "ones" stay 1, "rating" is averaged and "weight" is summed.
+        """
         shape = (len(self), n_items)
         if values == "ones":
             data = np.ones(len(self.items), np.float32)
         else:
-            column = self.ratings if values == "rating" else self.weights
+            column = {"rating": self.ratings, "weight": self.weights}.get(values)
             if column is None:
-                raise ValueError(f"these histories have no {values}s")
+                raise DataError(f"values={values!r}: these histories hold no such column")
             data = column.copy()
-        matrix = sp.csr_matrix((data, self.items.astype(np.int32), self.indptr), shape=shape)
+        # SciPy merges repeated items in place: the row pointers must be its own.
+        matrix: Any = sp.csr_matrix((data, self.items.astype(np.int32), self.indptr.copy()), shape=shape)
         if values == "rating":
-            counts = sp.csr_matrix((np.ones_like(data), matrix.indices.copy(), matrix.indptr.copy()), shape=shape)
+            counts: Any = sp.csr_matrix((np.ones_like(data), matrix.indices.copy(), matrix.indptr.copy()), shape=shape)
             counts.sum_duplicates()
             matrix.sum_duplicates()
             matrix.data /= counts.data

@@ -33,7 +33,9 @@ class Report:
 
     def __repr__(self) -> str:
         return "\n".join(
-            f"{name.replace('_', ' '):<14}{value:,.4g}" if isinstance(value, float) else f"{name.replace('_', ' '):<14}{value:,}"
+            f"{name.replace('_', ' '):<14}{value:,.4g}"
+            if isinstance(value, float)
+            else f"{name.replace('_', ' '):<14}{value:,}"
             for name, value in asdict(self).items()
         )
 
@@ -47,7 +49,11 @@ def report(data: Dataset) -> Report:
     equal = float("nan")
     if data.timestamps is not None:
         same_user = data.user_codes[1:] == data.user_codes[:-1]
-        equal = float(np.mean(data.timestamps[1:][same_user] == data.timestamps[:-1][same_user])) if same_user.any() else 0.0
+        equal = (
+            float(np.mean(data.timestamps[1:][same_user] == data.timestamps[:-1][same_user]))
+            if same_user.any()
+            else 0.0
+        )
     return Report(
         interactions=len(data),
         users=data.n_users,

@@ -12,22 +12,30 @@ from numpy.typing import NDArray
 from recsys.data import frames
 from recsys.errors import DataError
 
+KINDS = {"string": "strings", "integer": "integers", "boolean": "booleans", "floating": "floats"}
+
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """Distinct ids in ascending order; an id's code is its place. Integers keep their dtype, strings are Python strings."""
+    """Distinct ids in ascending order; an id's code is its place.
+
+    Integers keep their dtype, strings are Python strings in an object array.
+    """
 
     ids: NDArray[Any]
 
     @classmethod
     def of(cls, *arrays: NDArray[Any]) -> "Vocabulary":
         """The union of arrays of clean ids of one kind."""
-        given = [array for array in arrays if len(array)]
-        if not given:
+        distinct = [np.asarray(pd.unique(array)) for array in arrays if len(array)]
+        if not distinct:
             return cls(np.empty(0, np.int64))
-        if given[0].dtype == object:
-            return cls(np.array(sorted(set().union(*(set(pd.unique(array)) for array in given))), dtype=object))
-        return cls(np.sort(pd.unique(np.concatenate(given))))
+        if len({array.dtype == object for array in distinct}) > 1:
+            raise DataError("ids are integers in one place and strings in another; give one type")
+        if distinct[0].dtype != object and np.result_type(*distinct).kind not in "iu":
+            # NumPy joins uint64 and signed integers as floats, which cannot tell large ids apart.
+            distinct = [as_signed(array) for array in distinct]
+        return cls(np.sort(pd.unique(np.concatenate(distinct))))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -39,7 +47,7 @@ class Vocabulary:
 
     @cached_property
     def _index(self) -> pd.Index:
-        return pd.Index(self.ids)
+        return pd.Index(self.ids, dtype=self.ids.dtype)
 
     @property
     def kind(self) -> str:
@@ -47,20 +55,55 @@ class Vocabulary:
         return "strings" if self.ids.dtype == object else "integers"
 
     def encode(self, ids: Any) -> NDArray[np.int64]:
-        """Codes of ids (n,), -1 where unknown; ids of the other kind raise a `DataError`."""
-        array = ids if isinstance(ids, np.ndarray) else frames.to_array(ids) if isinstance(ids, nw.Series) else np.asarray(ids)
-        if array.dtype.kind in "UT":
-            array = array.astype(object)
+        """Codes of ids (n,), -1 where unknown or missing; ids of the other kind raise a `DataError`."""
+        array = as_array(ids)
+        codes = np.full(len(array), -1, np.int64)
+        known = ~np.asarray(pd.isna(array)) if array.dtype == object else np.ones(len(array), bool)
+        array = array[known]
         if len(array) == 0 or len(self) == 0:
-            return np.full(len(array), -1, np.int64)
-        given = "strings" if array.dtype == object and isinstance(array[0], str) else "integers"
-        if array.dtype.kind not in "iuO" or given != self.kind:
-            raise DataError(f"the known ids are {self.kind}, such as {self.ids[0]!r}; got {array.dtype} such as {array[0]!r}")
-        return self._index.get_indexer(pd.Index(array)).astype(np.int64)
+            return codes
+        given = kind_of(array)
+        if given != self.kind:
+            example, first = frames.show(self.ids[0]), frames.show(array[0])
+            raise DataError(f"the known ids are {self.kind}, such as {example}; got {given}, such as {first}")
+        if given == "integers" and array.dtype == object:
+            array = np.asarray(array.tolist())
+        if given == "strings":
+            # One pass of hashing, then a look-up of the distinct ones: strings are slow to compare.
+            places, distinct = pd.factorize(array)
+            codes[known] = self._places(np.asarray(distinct))[places]
+            return codes
+        codes[known] = self._places(array)
+        return codes
+
+    def _places(self, ids: NDArray[Any]) -> NDArray[np.int64]:
+        return self._index.get_indexer(pd.Index(ids, dtype=ids.dtype))
 
     def decode(self, codes: NDArray[np.integer]) -> NDArray[Any]:
         """Ids of codes, in the dtype they had."""
         return self.ids[codes]
+
+
+def as_array(ids: Any) -> NDArray[Any]:
+    """Ids given as a list, an array or a series of any library, as an array of numbers or objects."""
+    if isinstance(ids, nw.Series):
+        return frames.to_array(ids)
+    # NumPy would turn a list of 1 and "a" into two strings.
+    array = np.array(ids, dtype=object) if isinstance(ids, list | tuple) else np.asarray(ids)
+    return array.astype(object) if array.dtype.kind in "UT" else array
+
+
+def kind_of(array: NDArray[Any]) -> str:
+    """What ids are, in words."""
+    inferred = pd.api.types.infer_dtype(array, skipna=False)
+    return KINDS.get(inferred, "mixed types" if inferred.startswith("mixed") else inferred)
+
+
+def as_signed(array: NDArray[Any]) -> NDArray[np.int64]:
+    """Integers as int64; unsigned ones beyond its range are refused."""
+    if int(array.max()) > np.iinfo(np.int64).max:
+        raise DataError(f"the id {int(array.max())} does not fit the signed integers of another frame; give one type")
+    return array.astype(np.int64)
 
 
 def read_ids(series: nw.Series[Any], name: str) -> NDArray[Any]:
@@ -75,13 +118,27 @@ def read_ids(series: nw.Series[Any], name: str) -> NDArray[Any]:
         )
     if array.dtype != object:
         raise DataError(f"column {name!r} holds {series.dtype}; ids are integers or strings")
-    frames.refuse(np.fromiter((frames.missing(v) for v in array), bool, len(array)), array, name, "missing ids")
-    kinds = np.fromiter((isinstance(v, str) for v in array), bool, len(array))
-    integers = np.fromiter((isinstance(v, int | np.integer) and not isinstance(v, bool) for v in array), bool, len(array))
-    frames.refuse(~(kinds | integers), array, name, "ids that are neither integers nor strings")
-    if kinds.any() and not kinds.all():
-        frames.refuse(kinds != kinds[0], array, name, "ids of another type than the first row's (strings beside integers)")
-    return array if kinds.all() else array.astype(np.int64)
+    frames.refuse(np.asarray(pd.isna(array)), array, name, "missing ids")
+    inferred = pd.api.types.infer_dtype(array, skipna=False)
+    if inferred in ("string", "empty"):
+        return array
+    if inferred != "integer":
+        refuse_mixed(array, name)
+    limits = np.iinfo(np.int64)
+    large = np.fromiter((not limits.min <= value <= limits.max for value in array), bool, len(array))
+    frames.refuse(large, array, name, "ids beyond the range of int64 (give them as strings)")
+    return array.astype(np.int64)
+
+
+def refuse_mixed(array: NDArray[Any], name: str) -> None:
+    """Raise for ids that are not all integers or all strings, naming the first that is to blame."""
+    strings = np.fromiter((isinstance(v, str) for v in array), bool, len(array))
+    integers = np.fromiter(
+        (isinstance(v, int | np.integer) and not isinstance(v, bool) for v in array), bool, len(array)
+    )
+    frames.refuse(~(strings | integers), array, name, "ids that are neither integers nor strings")
+    other = "ids of another type than the first row's (strings beside integers)"
+    frames.refuse(strings != strings[0], array, name, other)
 
 
 def first_bad_float(array: NDArray[np.floating]) -> str:

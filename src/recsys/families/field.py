@@ -133,7 +133,10 @@ class FieldExamples:
             drawn = self.negatives.draw(users, self.n_negatives).T.reshape(-1)
             copies = self.n_negatives + 1
             rows, users, weights = rows.repeat(copies), users.repeat(copies), weights.repeat(copies)
-            items, targets = torch.cat([items, drawn]), torch.cat([targets, torch.zeros(len(drawn), device=drawn.device)])
+            items, targets = (
+                torch.cat([items, drawn]),
+                torch.cat([targets, torch.zeros(len(drawn), device=drawn.device)]),
+            )
         (user_codes, user_values), (item_codes, item_values) = self.sides
         codes = torch.cat([user_codes[users], item_codes[items], self.context[0][rows]], 1)
         values = torch.cat([user_values[users], item_values[items], self.context[1][rows]], 1)
@@ -170,7 +173,9 @@ class FieldRecommender(NeuralRecommender):
         sides = [*self._sides(), Slots.of(0, self.context_, with_id=False)]
         starts = np.cumsum([0, *(len(side.sizes) for side in sides)])
         self.field_sizes_ = tuple(size for side in sides for size in side.sizes)
-        self.slot_fields_ = tuple(int(start) + f for start, side in zip(starts, sides, strict=False) for f in side.fields)
+        self.slot_fields_ = tuple(
+            int(start) + f for start, side in zip(starts, sides, strict=False) for f in side.fields
+        )
 
     def _sides(self) -> tuple[Slots, Slots]:
         """Slots of all users and of all items."""
@@ -237,7 +242,9 @@ class FieldRecommender(NeuralRecommender):
             item_linear, item_vectors = self.module_.embed(items[0][:-1], items[1][:-1])
             step = max(1, PAIR_CHUNK // len(self.items_))
             for start in range(0, len(query), step):
-                user_linear, user_vectors = self.module_.embed(users[0][start : start + step], users[1][start : start + step])
+                user_linear, user_vectors = self.module_.embed(
+                    users[0][start : start + step], users[1][start : start + step]
+                )
                 linear = (user_linear[:, None] + item_linear).flatten()
                 vectors = (user_vectors[:, None] + item_vectors).flatten(0, 1)
                 logits = self.module_.head(linear, vectors).float().cpu().numpy()
@@ -257,7 +264,10 @@ class FieldRecommender(NeuralRecommender):
             context_values = torch.zeros((len(query), n_context), device=device)
         else:
             slots = Slots.of(len(query), query.context, with_id=False)
-            context_codes, context_values = torch.from_numpy(slots.codes).to(device), torch.from_numpy(slots.values).to(device)
+            context_codes, context_values = (
+                torch.from_numpy(slots.codes).to(device),
+                torch.from_numpy(slots.values).to(device),
+            )
         rows = self._to_device(query.users)
         user_half = [user_codes[rows], torch.full((len(query), n_item), -1, device=device), context_codes]
         user_weights = [user_values[rows], torch.zeros((len(query), n_item), device=device), context_values]

@@ -67,7 +67,9 @@ class NeuralRecommender(Recommender):
 
     def _fit(self, data: Dataset, validation: Dataset | None) -> None:
         if self.patience is not None and validation is None:
-            raise ParameterError(f"{type(self).__name__}: patience={self.patience} needs fit(data, validation_data=...)")
+            raise ParameterError(
+                f"{type(self).__name__}: patience={self.patience} needs fit(data, validation_data=...)"
+            )
         metric = parse(self.monitor)
         device = pick_device(self.device)
         self._prepare(data)

@@ -37,4 +37,10 @@ class ProfileRecommender(NeuralRecommender):
 def distinct(data: Dataset) -> Histories:
     """Each user's distinct items, by item code."""
     matrix = data.to_csr()
-    return Histories(indptr=matrix.indptr.astype(np.int64), items=matrix.indices.astype(np.int64), ratings=None, weights=None, times=None)
+    return Histories(
+        indptr=matrix.indptr.astype(np.int64),
+        items=matrix.indices.astype(np.int64),
+        ratings=None,
+        weights=None,
+        times=None,
+    )

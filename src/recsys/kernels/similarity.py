@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 from numba import njit
 from numpy.typing import NDArray
 
@@ -41,7 +40,9 @@ class Measure:
 
 
 @njit(cache=True, nogil=True)
-def _similarity_row(columns, values, indptr, rows, data, norms, counts, norm, measure, sums, similarity):  # pragma: no cover
+def _similarity_row(
+    columns, values, indptr, rows, data, norms, counts, norm, measure, sums, similarity
+):  # pragma: no cover
     """Similarity (n,) of one row, given by its columns and values, to all rows; the matrix is given by columns."""
     sums[:] = 0.0
     for c in range(len(columns)):
@@ -112,7 +113,20 @@ def _keep_best(value, code, best, codes, size, k):  # pragma: no cover
 
 @njit(cache=True, nogil=True)
 def _top_k_rows(
-    start, stop, q_indptr, q_columns, q_data, indptr, rows, data, norms, counts, measure, exclude_self, neighbors, values
+    start,
+    stop,
+    q_indptr,
+    q_columns,
+    q_data,
+    indptr,
+    rows,
+    data,
+    norms,
+    counts,
+    measure,
+    exclude_self,
+    neighbors,
+    values,
 ):  # pragma: no cover
     k = neighbors.shape[1]
     sums = np.zeros((len(norms), 6))
@@ -170,7 +184,7 @@ class Rows:
     counts: NDArray[np.float64]
 
     @classmethod
-    def of(cls, matrix: sp.csr_matrix) -> "Rows":
+    def of(cls, matrix: Any) -> "Rows":
         """From a CSR matrix (n, m)."""
         columns = matrix.tocsc()
         columns.sort_indices()
@@ -184,7 +198,7 @@ def _parts(matrix: Any) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[n
 
 
 def top_k_similar(
-    queries: sp.csr_matrix, rows: Rows, k: int, measure: Measure, *, exclude_self: bool = True, n_jobs: int = -1
+    queries: Any, rows: Rows, k: int, measure: Measure, *, exclude_self: bool = True, n_jobs: int = -1
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The k rows most similar to each query row: codes (Q, k) padded with -1 and positive similarities (Q, k), ties by code.
 
@@ -206,12 +220,12 @@ def top_k_similar(
 
 
 def predict_pairs(
-    queries: sp.csr_matrix,
+    queries: Any,
     own: NDArray[np.int64],
     rows: Rows,
     pair_indptr: NDArray[np.int64],
     pair_other: NDArray[np.int64],
-    others: sp.csr_matrix,
+    others: Any,
     k: int,
     min_k: int,
     measure: Measure,

@@ -53,9 +53,10 @@ def pack_users(users: NDArray[np.float32]) -> NDArray[np.float32]:
     """Vectors (U, D) as (U / 6, D, 6): one dimension of a tile's users is adjacent. A single user becomes (1, D, 1)."""
     n, depth = users.shape
     rows = 1 if n == 1 else TILE_USERS
-    padded = np.zeros((-(-n // rows) * rows, depth), np.float32)
+    tiles = -(-n // rows)
+    padded = np.zeros((tiles * rows, depth), np.float32)
     padded[:n] = users
-    return np.ascontiguousarray(padded.reshape(-1, rows, depth).transpose(0, 2, 1))
+    return np.ascontiguousarray(padded.reshape(tiles, rows, depth).transpose(0, 2, 1))
 
 
 def _tile_of(rows: int) -> Any:

@@ -13,7 +13,9 @@ def shown(lists: Lists, n_items: int) -> NDArray[np.int64]:
 
 def coverage(lists: Lists, item_counts: NDArray[np.int64]) -> float:
     """Distinct recommended items / items with a training interaction."""
-    return float(np.count_nonzero((shown(lists, len(item_counts)) > 0) & (item_counts > 0)) / max((item_counts > 0).sum(), 1))
+    return float(
+        np.count_nonzero((shown(lists, len(item_counts)) > 0) & (item_counts > 0)) / max((item_counts > 0).sum(), 1)
+    )
 
 
 def gini(lists: Lists, item_counts: NDArray[np.int64]) -> float:

@@ -57,15 +57,18 @@ def mrr(rankings: Rankings, k: int) -> PerUser:
     return (_n_hits(rankings, k) > 0) / (first + 1.0) + 0 * _relevant(rankings)
 
 
-def average_precision(
-    rankings: Rankings, k: int, *, norm: Literal["min", "relevant", "k", "hits"] = "min"
-) -> PerUser:
+def average_precision(rankings: Rankings, k: int, *, norm: Literal["min", "relevant", "k", "hits"] = "min") -> PerUser:
     """(1 / min(k, |R|)) sum_{i<=k} h_i P@i; `norm` divides by |R|, k or the number of hits instead."""
     hits = rankings.hits[:, :k]
     at = np.cumsum(hits, axis=1) / np.arange(1, hits.shape[1] + 1)
     total = (hits * at).sum(1)
     wanted = _relevant(rankings)
-    by = {"min": np.minimum(wanted, k), "relevant": wanted, "k": k + 0 * wanted, "hits": np.maximum(hits.sum(1), 1) + 0 * wanted}
+    by = {
+        "min": np.minimum(wanted, k),
+        "relevant": wanted,
+        "k": k + 0 * wanted,
+        "hits": np.maximum(hits.sum(1), 1) + 0 * wanted,
+    }
     return total / by[norm]
 
 

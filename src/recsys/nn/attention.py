@@ -26,7 +26,9 @@ class CausalBlock(nn.Module):
         normed = self.attention_norm(x)
         source = x if self.variant == "official" else normed
         heads = (part.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for part in self._project(normed, source))
-        attended = F.scaled_dot_product_attention(*heads, dropout_p=self.dropout if self.training else 0.0, is_causal=True)
+        attended = F.scaled_dot_product_attention(
+            *heads, dropout_p=self.dropout if self.training else 0.0, is_causal=True
+        )
         x = attended.transpose(1, 2).flatten(2) + (normed if self.variant == "official" else x)
         normed = self.forward_norm(x)
         moved = self.drop(self.outer(self.drop(F.relu(self.inner(normed)))))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 
-def normalized_adjacency(interactions: sp.csr_matrix) -> Tensor:
+def normalized_adjacency(interactions: Any) -> Tensor:
     """D^-1/2 A D^-1/2 of the graph, without self-loops: interactions (U, I) to a sparse CSR tensor (U + I, U + I)."""
     n_users, n_items = interactions.shape
     a = sp.bmat([[None, interactions], [interactions.T, None]], format="csr")

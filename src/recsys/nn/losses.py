@@ -21,14 +21,14 @@ def bce_loss(positive: Tensor, negative: Tensor) -> Tensor:
 
 
 def gbce_loss(positive: Tensor, negative: Tensor, n_items: int, t: float = 0.75) -> Tensor:
-    """`bce_loss` with sigmoid(positive)^beta, which undoes the overconfidence of drawn negatives.
+    """Binary cross-entropy with sigmoid(positive)^beta, which undoes the overconfidence of drawn negatives.
 
     beta = a (t (1 - 1/a) + 1/a) with a = K / (n_items - 1) the share of negatives drawn, so -ln sigmoid^beta is
-    beta softplus(-positive). (Petrov & Macdonald, "gSASRec", RecSys 2023.)
+    beta softplus(-positive); mean over all 1 + K terms. (Petrov & Macdonald, "gSASRec", RecSys 2023.)
     """
     share = negative.shape[-1] / (n_items - 1)
     beta = share * (t * (1 - 1 / share) + 1 / share)
-    return (beta * F.softplus(-positive) + F.softplus(negative).sum(-1)).mean()
+    return (beta * F.softplus(-positive) + F.softplus(negative).sum(-1)).mean() / (1 + negative.shape[-1])
 
 
 class _SoftmaxLoss(torch.autograd.Function):

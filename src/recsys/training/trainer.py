@@ -77,7 +77,7 @@ class Trainer:
             if validate is not None and self.monitor is not None:
                 net.eval()
                 row[self.monitor] = score = validate()
-                if best is None or (score > best_score) == self.greater_is_better and score != best_score:
+                if best is None or ((score > best_score) == self.greater_is_better and score != best_score):
                     best_score, best = score, {k: v.detach().clone() for k, v in net.state_dict().items()}
                     row["best"] = 1.0
             log.append({**row, "seconds": time.perf_counter() - start})
@@ -99,7 +99,8 @@ class Trainer:
         net.train()
         order = torch.randperm(len(examples)).to(self.device)
         total = torch.zeros((), device=self.device)
-        batches = order.split(self.batch_size)
+        # Data can hold no example at all, as one user with one item holds no next item.
+        batches = order.split(self.batch_size) if len(order) else ()
         for rows in batches:
             for optimizer in optimizers:
                 optimizer.zero_grad(set_to_none=True)
@@ -145,7 +146,9 @@ class Trainer:
         assert self.checkpoint is not None
         self.checkpoint.write(Progress(tensors, {"log": log, "best_score": best_score}))
 
-    def _resume(self, net: nn.Module, optimizers: list[Any]) -> tuple[list[dict[str, float]], dict[str, Tensor] | None, float]:
+    def _resume(
+        self, net: nn.Module, optimizers: list[Any]
+    ) -> tuple[list[dict[str, float]], dict[str, Tensor] | None, float]:
         progress = None if self.checkpoint is None else self.checkpoint.read()
         if progress is None:
             return [], None, 0.0

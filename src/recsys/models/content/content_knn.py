@@ -40,11 +40,17 @@ class ContentKNN(Recommender):
         k = check_count("ContentKNN", "k", k)
         profile = np.asarray(vector, np.float64).reshape(1, -1)
         if profile.shape[1] != self.vectors_.shape[1]:
-            raise DataError(f"ContentKNN.nearest: the vector has {profile.shape[1]} numbers, items have {self.vectors_.shape[1]}")
+            raise DataError(
+                f"ContentKNN.nearest: the vector has {profile.shape[1]} numbers, items have {self.vectors_.shape[1]}"
+            )
         scores = self._compare(sp.csr_matrix(profile))[0]
         best = np.argsort(-scores, kind="stable")[:k]
         name, sign = ("distance", -1) if self.metric == "euclidean" else ("similarity", 1)
-        columns = {self.item_col_: self.items_.decode(best), name: sign * scores[best], "rank": np.arange(1, len(best) + 1)}
+        columns = {
+            self.item_col_: self.items_.decode(best),
+            name: sign * scores[best],
+            "rank": np.arange(1, len(best) + 1),
+        }
         return frames.build(columns, self.frame_kind_)
 
     def _score_items(self, query: Query) -> NDArray[np.float32]:

@@ -64,7 +64,9 @@ class BPR(FactorRecommender):
         p[np.diff(matrix.indptr) == 0] = 0
         bias = np.zeros(data.n_items, np.float32)
         # Adagrad's sums start above 0, or a first step would be as long as the rate.
-        squares = [np.full(a.shape if self.optimizer == "adagrad" else (0,) * a.ndim, 1e-1, np.float32) for a in (p, q, bias)]
+        squares = [
+            np.full(a.shape if self.optimizer == "adagrad" else (0,) * a.ndim, 1e-1, np.float32) for a in (p, q, bias)
+        ]
         log: list[dict[str, float]] = []
         for epoch in tqdm(range(1, self.epochs + 1), disable=self.verbose < 1, desc="BPR"):
             start = time.perf_counter()

@@ -80,7 +80,9 @@ class SVD(FactorRecommender):
                 break
         if validation is not None:
             self.user_biases_, self.item_biases_, self.user_factors_, self.item_factors_ = kept
-        self.user_factors_, self.item_factors_ = (f.astype(np.float32) for f in (self.user_factors_, self.item_factors_))
+        self.user_factors_, self.item_factors_ = (
+            f.astype(np.float32) for f in (self.user_factors_, self.item_factors_)
+        )
         self.training_log_ = pd.DataFrame(log)
 
     def _state(self) -> list[NDArray[np.float64]]:

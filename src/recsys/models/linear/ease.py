@@ -38,7 +38,9 @@ class EASE(Recommender):
         factor: Any = scipy.linalg.cholesky(gram, lower=True, overwrite_a=True, check_finite=False)
         inverse, info = scipy.linalg.lapack.dpotri(factor, lower=True, overwrite_c=True)
         if info:
-            raise DataError(f"EASE: the Gram matrix cannot be inverted with regularization={self.regularization}; raise it")
+            raise DataError(
+                f"EASE: the Gram matrix cannot be inverted with regularization={self.regularization}; raise it"
+            )
         # LAPACK fills one triangle; the inverse is symmetric.
         lower = np.tril(inverse)
         inverse = lower + np.tril(lower, -1).T

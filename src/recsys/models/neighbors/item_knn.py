@@ -3,6 +3,8 @@
 Sarwar et al., "Item-Based Collaborative Filtering Recommendation Algorithms", WWW 2001; Deshpande & Karypis, TOIS 2004.
 """
 
+from typing import Any
+
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
@@ -31,7 +33,7 @@ class ItemKNN(NeighborRecommender):
         # Column j holds the neighbors of target j: a score sums over what the target is like, not over what is like the history.
         self.weights_ = sp.csr_matrix((values[kept], (near[kept], targets)), shape=(len(near), len(near)))
 
-    def _item_rows(self) -> sp.csr_matrix:
+    def _item_rows(self) -> Any:
         matrix = self._for_similarity(self._matrix(self.history_)).T.tocsr()
         return centered(matrix, row_means(matrix, self.mean_)) if self.similarity == "pearson_mean" else matrix
 
@@ -40,7 +42,11 @@ class ItemKNN(NeighborRecommender):
             return np.asarray((query.history.matrix(len(self.items_)) @ self.weights_).todense(), np.float32)
         n_items = len(self.items_)
         every = np.tile(np.arange(len(query)), n_items)
-        return self._ratings(query, np.arange(n_items), np.arange(n_items + 1) * len(query), every).reshape(n_items, -1).T.copy()
+        return (
+            self._ratings(query, np.arange(n_items), np.arange(n_items + 1) * len(query), every)
+            .reshape(n_items, -1)
+            .T.copy()
+        )
 
     def _score_pairs(self, query: Query, items: NDArray[np.int64]) -> NDArray[np.float32]:
         if not self.explicit_:
@@ -68,7 +74,16 @@ class ItemKNN(NeighborRecommender):
             given.data = given.data - self.mean_ - user_base[rows] - self.item_base_[given.indices]
         asked = items[np.maximum(targets, 0)]
         parts = predict_pairs(
-            asked, targets, Rows.of(items), pair_indptr, pair_row, given, self.n_neighbors, self.min_k, self._measure(), self.n_jobs
+            asked,
+            targets,
+            Rows.of(items),
+            pair_indptr,
+            pair_row,
+            given,
+            self.n_neighbors,
+            self.min_k,
+            self._measure(),
+            self.n_jobs,
         )
         target = np.repeat(targets, np.diff(pair_indptr))
         item_base = np.where(target >= 0, self.item_base_[np.maximum(target, 0)], 0)
@@ -84,7 +99,9 @@ class ItemKNN(NeighborRecommender):
 
     def _item_similarity(self, items: NDArray[np.int64]) -> NDArray[np.float32]:
         rows = self._item_rows()
-        near, values = top_k_similar(rows[items], Rows.of(rows), len(self.items_), self._measure(), exclude_self=False, n_jobs=self.n_jobs)
+        near, values = top_k_similar(
+            rows[items], Rows.of(rows), len(self.items_), self._measure(), exclude_self=False, n_jobs=self.n_jobs
+        )
         table = np.zeros((len(items), len(self.items_) + 1), np.float32)
         np.put_along_axis(table, near, values, axis=1)
         return table[:, :-1].copy()

@@ -27,7 +27,16 @@ class NeighborRecommender(Recommender):
     n_neighbors: PositiveInt = 40
     """Nearest neighbors that a score is made of; those with a similarity of 0 or less never count."""
     similarity: Literal[
-        "auto", "cosine", "jaccard", "dice", "asymmetric", "tversky", "pearson", "pearson_mean", "adjusted_cosine", "msd"
+        "auto",
+        "cosine",
+        "jaccard",
+        "dice",
+        "asymmetric",
+        "tversky",
+        "pearson",
+        "pearson_mean",
+        "adjusted_cosine",
+        "msd",
     ] = "auto"
     """"auto" is the cosine. For ratings all read common entries only: "pearson" centers on the common entries' mean,
     "pearson_mean" on the overall mean, "adjusted_cosine" on the users' means; "dice", "asymmetric" and "tversky" are implicit only."""
@@ -60,7 +69,9 @@ class NeighborRecommender(Recommender):
         if self.explicit_:
             corated = RATING_KINDS.get(name, name if name == "msd" else f"corated_{name}")
             if corated not in CORATED:
-                raise DataError(f"{type(self).__name__}: similarity={name!r} is for implicit data; this data set has ratings")
+                raise DataError(
+                    f"{type(self).__name__}: similarity={name!r} is for implicit data; this data set has ratings"
+                )
             kind = CORATED[corated]
             # Jaccard is an overlap measure: its shrinkage is in the denominator for both forms.
         elif name in OVERLAP:
@@ -77,16 +88,20 @@ class NeighborRecommender(Recommender):
         self.mean_, self.low_, self.high_ = 0.0, 0.0, 0.0
         if self.explicit_:
             ratings = data.to_csr("rating")
-            self.mean_, self.low_, self.high_ = float(ratings.data.mean()), float(ratings.data.min()), float(ratings.data.max())
+            self.mean_, self.low_, self.high_ = (
+                float(ratings.data.mean()),
+                float(ratings.data.min()),
+                float(ratings.data.max()),
+            )
             self.item_base_, _ = baselines(ratings, self.mean_)
 
-    def _matrix(self, history: Histories) -> sp.csr_matrix:
+    def _matrix(self, history: Histories) -> Any:
         """Users x items of what the model reads: ratings, or ones."""
         if self.explicit_ and history.ratings is None:
             raise DataError(f"{type(self).__name__} was fitted on ratings; give the history a 'rating' column")
         return history.matrix(len(self.items_), "rating" if self.explicit_ else "ones").astype(np.float64)
 
-    def _for_similarity(self, matrix: sp.csr_matrix) -> sp.csr_matrix:
+    def _for_similarity(self, matrix: Any) -> Any:
         """The users x items matrix as its rows or columns are compared: centered, or weighted."""
         if not self.explicit_:
             return weigh(matrix, self.item_counts_, len(self.users_), self.weighting)
@@ -98,14 +113,18 @@ class NeighborRecommender(Recommender):
         return np.clip(scores, self.low_, self.high_).astype(np.float32) if self.explicit_ else scores
 
 
-def row_means(matrix: sp.csr_matrix, default: float) -> NDArray[np.float64]:
+def row_means(matrix: Any, default: float) -> NDArray[np.float64]:
     """Mean of each row's entries; the default for an empty row."""
     n = np.diff(matrix.indptr)
-    sums = np.add.reduceat(np.append(matrix.data, 0.0), np.minimum(matrix.indptr[:-1], len(matrix.data))) if len(n) else np.zeros(0)
+    sums = (
+        np.add.reduceat(np.append(matrix.data, 0.0), np.minimum(matrix.indptr[:-1], len(matrix.data)))
+        if len(n)
+        else np.zeros(0)
+    )
     return np.where(n > 0, sums / np.maximum(n, 1), default)
 
 
-def row_deviations(matrix: sp.csr_matrix, means: NDArray[np.float64]) -> NDArray[np.float64]:
+def row_deviations(matrix: Any, means: NDArray[np.float64]) -> NDArray[np.float64]:
     """Standard deviation of each row's entries; 1 where there is none."""
     squares = centered(matrix, means)
     squares.data = squares.data**2
@@ -113,14 +132,17 @@ def row_deviations(matrix: sp.csr_matrix, means: NDArray[np.float64]) -> NDArray
     return np.where(deviation > 1e-9, deviation, 1.0)
 
 
-def centered(matrix: sp.csr_matrix, means: NDArray[np.float64]) -> sp.csr_matrix:
+def centered(matrix: Any, means: NDArray[np.float64]) -> Any:
     """Entries minus their row's mean, entries that become 0 kept."""
     data = matrix.data - np.repeat(means, np.diff(matrix.indptr))
     return sp.csr_matrix((data, matrix.indices, matrix.indptr), shape=matrix.shape)
 
 
 def baselines(
-    ratings: sp.csr_matrix, mean: float, item_base: NDArray[np.float64] | None = None, damping: tuple[float, float] = (25, 10)
+    ratings: Any,
+    mean: float,
+    item_base: NDArray[np.float64] | None = None,
+    damping: tuple[float, float] = (25, 10),
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """b_i = sum (r - mean) / (25 + n_i) and b_u = sum (r - mean - b_i) / (10 + n_u) (Koren, 2010): items (I,), users (U,)."""
     if item_base is None:
@@ -132,7 +154,7 @@ def baselines(
     return item_base, np.bincount(rows, left, len(n_users)) / (damping[1] + n_users)
 
 
-def weigh(matrix: sp.csr_matrix, item_counts: NDArray[np.int64], n_users: int, weighting: str) -> sp.csr_matrix:
+def weigh(matrix: Any, item_counts: NDArray[np.int64], n_users: int, weighting: str) -> Any:
     """Interactions weighed by how rare their item is (TF-IDF), and by how long their user's row is too (BM25)."""
     if weighting == "none":
         return matrix

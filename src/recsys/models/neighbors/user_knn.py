@@ -3,6 +3,8 @@
 Resnick et al., "GroupLens: An Open Architecture for Collaborative Filtering of Netnews", CSCW 1994.
 """
 
+from typing import Any
+
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
@@ -22,7 +24,7 @@ class UserKNN(NeighborRecommender):
     def _fit(self, data: Dataset, validation: Dataset | None) -> None:
         self._fit_form(data)
 
-    def _user_rows(self, matrix: sp.csr_matrix) -> sp.csr_matrix:
+    def _user_rows(self, matrix: Any) -> Any:
         """Users x items as users are compared."""
         if self.explicit_ and self.similarity == "pearson_mean":
             return centered(matrix, row_means(matrix, self.mean_))
@@ -37,7 +39,9 @@ class UserKNN(NeighborRecommender):
         rows = self._user_rows(matrix)
         own = self._user_rows(self._matrix(query.history))
         # One more than asked for, since the first may be the user.
-        near, values = top_k_similar(own, Rows.of(rows), self.n_neighbors + 1, self._measure(), exclude_self=False, n_jobs=self.n_jobs)
+        near, values = top_k_similar(
+            own, Rows.of(rows), self.n_neighbors + 1, self._measure(), exclude_self=False, n_jobs=self.n_jobs
+        )
         values[(near == query.users[:, None]) | (near < 0)] = 0
         spare = np.cumsum(values > 0, axis=1) > self.n_neighbors
         values[spare] = 0
@@ -56,7 +60,9 @@ class UserKNN(NeighborRecommender):
         scores[order] = self._ratings(query[first], np.append(0, np.cumsum(counts)), items[order])
         return scores
 
-    def _ratings(self, query: Query, pair_indptr: NDArray[np.int64], pair_item: NDArray[np.int64]) -> NDArray[np.float32]:
+    def _ratings(
+        self, query: Query, pair_indptr: NDArray[np.int64], pair_item: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
         """Predicted ratings of (query row, item) pairs; item -1 falls back on the user's own level."""
         matrix, asked = self._matrix(self.history_), self._matrix(query.history)
         means, own_means = row_means(matrix, self.mean_), row_means(asked, self.mean_)
@@ -88,11 +94,15 @@ class UserKNN(NeighborRecommender):
         fallback = self.mean_ + item_base + own_base[row]
         levels = {"raw": 0 * fallback, "centered": own_means[row], "zscore": own_means[row], "baseline": fallback}
         known = np.isfinite(parts) & (pair_item >= 0)
-        return np.where(known, levels[self.prediction] + own_spread[row] * np.nan_to_num(parts), fallback).astype(np.float32)
+        return np.where(known, levels[self.prediction] + own_spread[row] * np.nan_to_num(parts), fallback).astype(
+            np.float32
+        )
 
     def _user_similarity(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
         rows = self._user_rows(self._matrix(self.history_))
-        near, values = top_k_similar(rows[users], Rows.of(rows), len(self.users_), self._measure(), exclude_self=False, n_jobs=self.n_jobs)
+        near, values = top_k_similar(
+            rows[users], Rows.of(rows), len(self.users_), self._measure(), exclude_self=False, n_jobs=self.n_jobs
+        )
         table = np.zeros((len(users), len(self.users_) + 1), np.float32)
         np.put_along_axis(table, near, values, axis=1)
         return table[:, :-1].copy()

@@ -1,0 +1,113 @@
+import numpy as np
+import pytest
+
+from recsys.data import Histories
+from recsys.errors import DataError
+
+
+@pytest.fixture
+def histories():
+    """Three rows: [4, 2, 4], nothing, [1]."""
+    return Histories.from_rows(
+        np.array([0, 2, 0, 0]),
+        np.array([4, 1, 2, 4]),
+        3,
+        ratings=np.array([1.0, 5.0, 2.0, 4.0]),
+        weights=np.array([1.0, 2.0, 3.0, 4.0]),
+        times=np.array([10, 11, 12, 13]),
+    )
+
+
+def test_rows_keep_the_order_of_events(histories):
+    assert histories.indptr.tolist() == [0, 3, 3, 4]
+    assert histories.items.tolist() == [4, 2, 4, 1]
+    assert histories.times.tolist() == [10, 12, 13, 11]
+    assert histories.ratings.tolist() == [1, 2, 4, 5]
+    assert (histories.indptr.dtype, histories.items.dtype, histories.ratings.dtype) == (np.int64, np.int64, np.float32)
+
+
+def test_length_and_lengths(histories):
+    assert len(histories) == 3
+    assert histories.lengths.tolist() == [3, 0, 1]
+
+
+def test_rows_can_be_picked_repeated_and_unknown(histories):
+    picked = histories[np.array([2, -1, 0, 2])]
+    assert picked.lengths.tolist() == [1, 0, 3, 1]
+    assert picked.items.tolist() == [1, 4, 2, 4, 1]
+    assert picked.weights.tolist() == [2, 1, 3, 4, 2]
+    assert picked.times.tolist() == [11, 10, 12, 13, 11]
+
+
+def test_slices_and_masks_pick_rows(histories):
+    assert histories[1:].items.tolist() == [1]
+    assert histories[np.array([True, False, False])].items.tolist() == [4, 2, 4]
+    assert len(histories[[]]) == 0
+
+
+def test_picking_agrees_with_a_loop():
+    rng = np.random.default_rng(0)
+    h = Histories.from_rows(rng.integers(0, 20, 200), rng.integers(0, 50, 200), 25)
+    rows = rng.integers(-1, 25, 60)
+    lists = [[] if r < 0 else h.items[h.indptr[r] : h.indptr[r + 1]].tolist() for r in rows]
+    picked = h[rows]
+    assert [picked.items[a:b].tolist() for a, b in zip(picked.indptr, picked.indptr[1:], strict=False)] == lists
+
+
+def test_empty_histories_serve_any_row():
+    empty = Histories.empty(2)
+    assert empty.lengths.tolist() == [0, 0]
+    assert empty.last(3).tolist() == [[-1, -1, -1]] * 2
+    assert empty.matrix(4).shape == (2, 4)
+    assert Histories.empty(0)[np.array([-1, -1])].lengths.tolist() == [0, 0]
+    assert Histories.empty(0).last(2).shape == (0, 2)
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 5])
+def test_last_agrees_with_a_loop(histories, length):
+    expected = np.full((3, length), -1)
+    for row in range(3):
+        tail = histories.items[histories.indptr[row] : histories.indptr[row + 1]][-length:]
+        expected[row, : len(tail)] = tail
+    found = histories.last(length)
+    assert found.dtype == np.int64
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_ones_stay_one_where_an_item_repeats(histories):
+    matrix = histories.matrix(6)
+    assert matrix.dtype == np.float32
+    assert matrix.toarray().tolist() == [[0, 0, 1, 0, 1, 0], [0] * 6, [0, 1, 0, 0, 0, 0]]
+
+
+def test_ratings_are_averaged_and_weights_summed(histories):
+    assert histories.matrix(5, "rating").toarray()[0].tolist() == [0, 0, 2, 0, 2.5]
+    assert histories.matrix(5, "weight").toarray()[0].tolist() == [0, 0, 3, 0, 5]
+
+
+def test_a_rating_of_zero_is_kept_as_an_entry():
+    zero = Histories.from_rows(np.array([0]), np.array([1]), 1, ratings=np.array([0.0]))
+    assert zero.matrix(2, "rating").nnz == 1
+
+
+@pytest.mark.parametrize("values", ["ones", "rating", "weight"])
+def test_making_a_matrix_leaves_the_histories_alone(histories, values):
+    before = histories.indptr.copy(), histories.items.copy(), histories.ratings.copy(), histories.weights.copy()
+    matrix = histories.matrix(6, values)
+    matrix.data[:] = -7
+    assert matrix.has_sorted_indices
+    after = histories.indptr, histories.items, histories.ratings, histories.weights
+    for old, new in zip(before, after, strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_values_that_are_not_there_are_refused():
+    with pytest.raises(DataError, match="'rating': these histories hold no such column"):
+        Histories.empty(1).matrix(2, "rating")
+    with pytest.raises(DataError, match="'stars'"):
+        Histories.empty(1).matrix(2, "stars")
+
+
+def test_fields_are_frozen(histories):
+    with pytest.raises(AttributeError):
+        histories.items = np.empty(0)
