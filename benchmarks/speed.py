@@ -1,9 +1,11 @@
 """Time a task beside its peers: `python benchmarks/speed.py TASK [--peers-python PYTHON] [--data FOLDER] [--runs 5]`.
 
-A task is a module `tasks/TASK.py` with `TITLE`, `prepare(data folder, scratch folder)`, which leaves the contenders' input
-in the scratch folder, and `CONTENDERS`, the first of them ours. Every run of a contender is a process of its own, and the
-contenders take turns, so that a busy minute hits all of them. Reported is the median of each measure, on the screen and in
-`results/speed-TASK.md`.
+A task is a module `tasks/TASK.py` with `TITLE`, `prepare(data folder, scratch folder)`, which leaves the contenders'
+input in the scratch folder, and `CONTENDERS`, the first of them ours. Every run of a contender is a process of its
+own, and
+the contenders take turns, so that a busy minute hits all of them. Reported is the median of each measure, on the
+screen
+and in `results/speed-TASK.md`.
 """
 
 import argparse

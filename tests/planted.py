@@ -9,7 +9,8 @@ N_USERS, N_ITEMS, N_GROUPS = 60, 40, 4
 
 
 def frames(seed: int = 0, per_user: int = 8) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Interactions (user u likes the 10 items of group u % 4), user features and item features (two users and items without any)."""
+    """Interactions (user u likes the 10 items of group u % 4), user features and item features (two users and items
+    without any)."""
     rng = np.random.default_rng(seed)
     rows = []
     for user in range(N_USERS):

@@ -1,7 +1,7 @@
 """Top 20 of all 40,981 items for all 29,858 users of Gowalla by 64 random factors, training items left out.
 
-Beside the peers stands the bare product of the factors in blocks: nothing is ranked there, so no exact method that leaves
-the product to this BLAS can be faster.
+Beside the peers stands the bare product of the factors in blocks: nothing is ranked there, so no exact method that
+leaves the product to this BLAS can be faster.
 """
 
 import statistics

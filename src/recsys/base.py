@@ -213,8 +213,9 @@ class Recommender(Parametrized, ABC):
     ) -> Any:
         """Best items of each user: a frame with the user column, the item column, `score` and `rank` (from 1).
 
-        `users` are ids known from `fit`, all of them by default; `history` (a frame, or lists of item ids) serves people
-        the model never saw and takes the place of `users`. `items` are the only candidates, `exclude_items` none.
+        `users` are ids known from `fit`, all of them by default; `history` (a frame, or lists of item ids) serves
+        people the model never saw and takes the place of `users`. `items` are the only candidates, `exclude_items`
+        none.
         A list holds at most `k` rows, best first, ties to the smaller item code; seen items are left out unless
         `filter_seen=False`. Unknown ids raise a `DataError`, or are skipped, or are served the popular items.
         """

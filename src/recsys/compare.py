@@ -51,7 +51,8 @@ class Comparison:
         return table
 
     def __repr__(self) -> str:
-        return f"{self.table().to_string()}\n± half the 95% interval over users; * differs from the best, p < 0.05 after Holm's correction"
+        legend = "± half the 95% interval over users; * differs from the best, p < 0.05 after Holm's correction"
+        return f"{self.table().to_string()}\n{legend}"
 
     def _repr_html_(self) -> str:
         return self.table().to_html()

@@ -80,10 +80,13 @@ def evaluate(
     """Figures of a fitted model on test interactions, a `Dataset` or a frame.
 
     Ranking metrics are means over users with a relevant test item: one labeled 1, one rated at least
-    `relevance_threshold`, else any. Items seen in training are neither recommended nor relevant. Items that the model does
-    not know stay relevant unless `exclude_cold_items`; users it does not know have empty lists, or popular ones. Rating
-    and label metrics go over the test rows. With `candidates=("sampled", n)` each relevant item is ranked among n items the
-    user has not interacted with, ties against it: such figures are named `ndcg@10(sampled-100)` and compare with their like only.
+    `relevance_threshold`, else any. Items seen in training are neither recommended nor relevant. Items that the model
+    does not know stay relevant unless `exclude_cold_items`; users it does not know have empty lists, or popular ones.
+    Rating
+    and label metrics go over the test rows. With `candidates=("sampled", n)` each relevant item is ranked among n
+    items the user has not interacted with, ties against it: such figures are named `ndcg@10(sampled-100)` and compare
+    with
+    their like only.
     """
     data = Dataset.wrap(test)
     parsed = [parse(metric) for metric in metrics]

@@ -1,9 +1,11 @@
 """Hyperparameters: a class body is the list of them, and their annotations are the checks.
 
 A hyperparameter is one annotated line with a default and a docstring; the annotation says what is allowed:
-`regularization: Positive = 250.0`, `metric: Literal["cosine", "dot"] = "cosine"`, `patience: PositiveInt | None = None`.
+`regularization: Positive = 250.0`, `metric: Literal["cosine", "dot"] = "cosine"`, `patience: PositiveInt | None =
+None`.
 """
 
+import inspect
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -117,7 +119,7 @@ class Parametrized:
         if missing:
             raise TypeError(f"{cls.__name__}.{missing[0]} needs a default; a flag or fitted attribute is no annotation")
         # The model's own hyperparameters first: what is inherited says how to train, not what the model is.
-        own = [name for name in cls.__dict__.get("__annotations__", {}) if name in fields]
+        own = [name for name in inspect.get_annotations(cls) if name in fields]
         cls._annotations = {name: fields[name] for name in [*own, *(name for name in fields if name not in own)]}
         cls._defaults = {name: getattr(cls, name) for name in cls._annotations}
 

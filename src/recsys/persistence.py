@@ -1,7 +1,7 @@
 """Saved models are data: a directory with `model.json` and `model.safetensors`, both under a checksum.
 
-Nothing is unpickled, executed or imported by a name in the file: the JSON is a tree of tagged plain values, the tags are
-the few types below, and the class is one that the program has already defined.
+Nothing is unpickled, executed or imported by a name in the file: the JSON is a tree of tagged plain values, the tags
+are the few types below, and the class is one that the program has already defined.
 """
 
 import dataclasses

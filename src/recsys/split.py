@@ -1,4 +1,5 @@
-"""Ways to hold data out. Each gives data sets with vocabularies of their own, so that nothing of the test side leaks."""
+"""Ways to hold data out. Each gives data sets with vocabularies of their own, so that nothing of the test side
+leaks."""
 
 from collections.abc import Iterator
 from typing import NamedTuple

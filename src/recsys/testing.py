@@ -1,6 +1,7 @@
 """The conformance suite: what every model promises, as plain checks. Yours can pass it too: `check_recommender(MyModel())`.
 
-A check takes an unfitted model and a data set that suits it, and raises `ConformanceError` with the contract that was broken.
+A check takes an unfitted model and a data set that suits it, and raises `ConformanceError` with the contract that was
+broken.
 """
 
 import inspect
@@ -311,8 +312,8 @@ CHECKS: tuple[Check, ...] = (
 def check_recommender(model: Recommender, data: Dataset) -> None:
     """Run every check on an unfitted model: the first broken contract raises.
 
-    `data` suits the model's task shape, holds timestamps, user and item features, integer ids below 987654, at least 4 users, and
-    as its last user one that only the features know.
+    `data` suits the model's task shape, holds timestamps, user and item features, integer ids below 987654, at least
+    4 users, and as its last user one that only the features know.
     """
     for check in CHECKS:
         check(model.clone(), data)

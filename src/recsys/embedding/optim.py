@@ -1,6 +1,7 @@
 """Optimizers whose step costs the rows of the batch, never those of the table.
 
-Gradients of the same row are added up first, so that a row that a batch names twice takes one step, as in a dense optimizer.
+Gradients of the same row are added up first, so that a row that a batch names twice takes one step, as in a dense
+optimizer.
 """
 
 from collections.abc import Callable, Iterable
@@ -52,8 +53,8 @@ class RowOptimizer(Optimizer):
 class SparseAdam(RowOptimizer):
     """Adam that moves and remembers only the rows with a gradient (Kingma & Ba, 2015, lazily).
 
-    Bias correction counts all steps of the table; the moments of rows without a gradient stand still. `weight_decay` acts on
-    the rows of the batch.
+    Bias correction counts all steps of the table; the moments of rows without a gradient stand still. `weight_decay`
+    acts on the rows of the batch.
     """
 
     def __init__(

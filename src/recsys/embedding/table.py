@@ -8,8 +8,8 @@ from torch import Tensor, nn
 class Embedding(nn.Module):
     """Vectors of codes 0..num-1; code -1 is zeros and is never trained.
 
-    `weight` is (num + 1, dim): its first row is the spare one that -1 reads. Rows start as N(0, std^2). With `sparse=True`
-    gradients hold the batch's rows alone, for the optimizers of `recsys.embedding`.
+    `weight` is (num + 1, dim): its first row is the spare one that -1 reads. Rows start as N(0, std^2). With
+    `sparse=True` gradients hold the batch's rows alone, for the optimizers of `recsys.embedding`.
     """
 
     def __init__(self, num: int, dim: int, *, std: float = 0.01, sparse: bool = False):

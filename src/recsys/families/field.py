@@ -1,7 +1,7 @@
 """Models of rows of fields: user columns, item columns and context columns in, one logit out.
 
-A field is a column; a slot is one of its entries in a row (a tag column has as many as its longest row). Every slot is a
-code and a value that multiplies the code's vector: 1 for a category, the number itself for a numeric column.
+A field is a column; a slot is one of its entries in a row (a tag column has as many as its longest row). Every slot
+is a code and a value that multiplies the code's vector: 1 for a category, the number itself for a numeric column.
 """
 
 from abc import abstractmethod
@@ -146,8 +146,8 @@ class FieldExamples:
 class FieldRecommender(NeuralRecommender):
     """A network over fields. Its target is `label` where the data has one, else `rating`, else drawn negatives.
 
-    `predict` is a probability for labels, a rating for ratings and a logit otherwise. Ranking the catalogue costs a pass
-    of the network's head for each pair of user and item, a bounded block of pairs at a time.
+    `predict` is a probability for labels, a rating for ratings and a logit otherwise. Ranking the catalogue costs a
+    pass of the network's head for each pair of user and item, a bounded block of pairs at a time.
     """
 
     shape: ClassVar[Literal["rating", "top-n", "click", "next-item"]] = "click"

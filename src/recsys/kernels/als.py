@@ -63,7 +63,13 @@ def solve_rows(
     """
     out = np.zeros((matrix.shape[0], factors.shape[1]))
     indptr, indices = matrix.indptr.astype(np.int64), matrix.indices.astype(np.int64)
-    parts = (extra.astype(np.float64), target.astype(np.float64), gram, penalty, np.ascontiguousarray(factors, np.float64))
+    parts = (
+        extra.astype(np.float64),
+        target.astype(np.float64),
+        gram,
+        penalty,
+        np.ascontiguousarray(factors, np.float64),
+    )
 
     def work(start: int, stop: int) -> None:
         _solve_rows(start, stop, indptr, indices, *parts, out)

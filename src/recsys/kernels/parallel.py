@@ -1,5 +1,6 @@
 """Row ranges on threads: kernels release the GIL, so plain threads are enough and nothing is compiled for them."""
 
+import itertools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +37,6 @@ def over_rows(
         edges = np.searchsorted(cost, np.linspace(0, cost[-1], n_ranges + 1)).astype(np.int64)
         edges[-1] = n_rows
     with ThreadPoolExecutor(threads) as pool:
-        calls = [pool.submit(function, int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a]
+        calls = [pool.submit(function, int(a), int(b)) for a, b in itertools.pairwise(edges) if b > a]
         for call in calls:
             call.result()

@@ -6,7 +6,8 @@ from numba import njit
 
 @njit(cache=True, nogil=True)
 def svd_epoch(order, users, items, ratings, mean, user_bias, item_bias, p, q, rate, penalty):  # pragma: no cover
-    """One pass over the ratings in the given order; both factors step from the old values. Returns the squared error's sum."""
+    """One pass over the ratings in the given order; both factors step from the old values. Returns the squared error's
+    sum."""
     total = 0.0
     for n in order:
         u, i = users[n], items[n]
@@ -40,7 +41,21 @@ def is_positive(indptr, indices, u, i):  # pragma: no cover
 
 @njit(cache=True, nogil=True)
 def bpr_epoch(
-    draws, negatives, users, indptr, indices, p, q, bias, rate, penalty_user, penalty_item, use_bias, square_p, square_q, square_b
+    draws,
+    negatives,
+    users,
+    indptr,
+    indices,
+    p,
+    q,
+    bias,
+    rate,
+    penalty_user,
+    penalty_item,
+    use_bias,
+    square_p,
+    square_q,
+    square_b,
 ):  # pragma: no cover
     """One step for each drawn interaction. `negatives` (N, T): the first of a row that is no positive is taken.
 

@@ -1,7 +1,8 @@
 """Similarity of the rows of a sparse matrix, a row at a time: never a dense n x n matrix.
 
-A row's products with all others are accumulated over the columns it has entries in, so the cost is the sum over those columns of
-their lengths. "Overlap" measures read whole rows; "corated" measures read only the columns that both rows have.
+A row's products with all others are accumulated over the columns it has entries in, so the cost is the sum over those
+columns of their lengths. "Overlap" measures read whole rows; "corated" measures read only the columns that both rows
+have.
 """
 
 from collections.abc import Mapping
@@ -22,8 +23,9 @@ CORATED: Mapping[str, int] = {"corated_cosine": 10, "corated_pearson": 11, "msd"
 class Measure:
     """A similarity and how it is damped.
 
-    Overlap measures divide by their denominator + `shrinkage`; co-rated ones are multiplied by n / (n + `shrinkage`). `significance`
-    g > 0 multiplies by min(n, g) / g. Fewer than `min_support` common columns, or a zero denominator, give 0.
+    Overlap measures divide by their denominator + `shrinkage`; co-rated ones are multiplied by n / (n + `shrinkage`).
+    `significance` g > 0 multiplies by min(n, g) / g. Fewer than `min_support` common columns, or a zero denominator,
+    give 0.
     """
 
     kind: int
@@ -212,7 +214,8 @@ def top_k_similar(
 
     def work(start: int, stop: int) -> None:
         _top_k_rows(
-            start, stop, *parts, rows.indptr, rows.rows, rows.data, rows.norms, rows.counts, numbers, exclude_self, neighbors, values
+            start, stop, *parts, rows.indptr, rows.rows, rows.data, rows.norms, rows.counts, numbers,
+            exclude_self, neighbors, values,
         )  # fmt: skip
 
     over_rows(work, n, n_jobs, np.diff(queries.indptr))
@@ -233,8 +236,10 @@ def predict_pairs(
 ) -> NDArray[np.float64]:
     """Weighted means of neighbors' values: for each pair (query row, other) over the k nearest rows that `others` lists.
 
-    Row o of `others` holds (row, value) entries; `own` (Q,) is a query's own row, which is no neighbor, or -1. The pairs of query q
-    are `pair_other[pair_indptr[q]:pair_indptr[q + 1]]`. Fewer than `min_k` neighbors with a positive similarity give NaN.
+    Row o of `others` holds (row, value) entries; `own` (Q,) is a query's own row, which is no neighbor, or -1. The
+    pairs of query q are `pair_other[pair_indptr[q]:pair_indptr[q + 1]]`. Fewer than `min_k` neighbors with a positive
+    similarity give
+    NaN.
     """
     out = np.full(len(pair_other), np.nan)
     parts, lists, numbers = _parts(queries), _parts(others), measure.numbers()

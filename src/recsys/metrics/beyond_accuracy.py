@@ -1,4 +1,5 @@
-"""What lists are like, apart from being right. Lists are (U, K) codes padded with -1; the catalogue is the training items."""
+"""What lists are like, apart from being right. Lists are (U, K) codes padded with -1; the catalogue is the training
+items."""
 
 import numpy as np
 from numpy.typing import NDArray

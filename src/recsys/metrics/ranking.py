@@ -82,8 +82,9 @@ def ndcg(
 ) -> PerUser:
     """DCG / IDCG with DCG = sum_{i<=k} g_i / log2(i + 1), IDCG that of the best min(k, |R|) items.
 
-    `gain`: 1, the relevance, or 2^relevance - 1. Other libraries' conventions: `ideal="k"` divides by k ones (RecTools),
-    `ideal="list"` by the list's own hits sorted to its top (LibRecommender); `discount="lenskit"` is log2(max(i, 2)).
+    `gain`: 1, the relevance, or 2^relevance - 1. Other libraries' conventions: `ideal="k"` divides by k ones
+    (RecTools), `ideal="list"` by the list's own hits sorted to its top (LibRecommender); `discount="lenskit"` is
+    log2(max(i, 2)).
     """
     width = max(k, rankings.items.shape[1])
     places = np.arange(1, width + 1)

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 class CausalBlock(nn.Module):
     """One block of SASRec over histories padded on the right, so that the causal mask alone keeps padding out.
 
-    "official": the authors' code: queries are LN(x), keys and values x itself, and both residuals add the normalized input.
-    "preln": the paper's x + g(LN(x)). Neither has an output projection.
+    "official": the authors' code: queries are LN(x), keys and values x itself, and both residuals add the normalized
+    input. "preln": the paper's x + g(LN(x)). Neither has an output projection.
     """
 
     def __init__(self, dim: int, n_heads: int, dropout: float, variant: Literal["official", "preln"] = "official"):

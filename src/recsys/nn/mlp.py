@@ -1,5 +1,6 @@
 """Stacks of linear layers."""
 
+import itertools
 from collections.abc import Callable
 
 from torch import nn
@@ -10,7 +11,7 @@ def mlp(
 ) -> nn.Sequential:
     """Linear layers dims[0] -> dims[1] -> ...; all but the last are followed by norm, activation and dropout."""
     layers: list[nn.Module] = []
-    for i, (fan_in, fan_out) in enumerate(zip(dims[:-1], dims[1:], strict=True)):
+    for i, (fan_in, fan_out) in enumerate(itertools.pairwise(dims)):
         layers.append(nn.Linear(fan_in, fan_out))
         if i == len(dims) - 2:
             break

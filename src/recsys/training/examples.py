@@ -96,7 +96,8 @@ class SequenceExamples:
         steps = np.maximum(np.diff(indptr) - 1, 0)
         n_windows = -(-steps // length)
         self.users = torch.from_numpy(np.repeat(np.arange(len(steps)), n_windows))
-        # Windows are counted back from the end, so that the newest step is never cut off and only a user's first is short.
+        # Windows are counted back from the end, so that the newest step is never cut off and only a user's first is
+        # short.
         first = np.repeat(np.cumsum(n_windows) - n_windows, n_windows)
         back = np.repeat(n_windows, n_windows) - 1 - (np.arange(int(n_windows.sum())) - first)
         stop = np.repeat(steps, n_windows) - back * length

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 ROUNDS = 8
-"""Redraws of a negative that turns out to be a positive; one left after them belongs to a user who has nearly all items."""
+"""Redraws of a negative that turns out to be a positive; one left after them belongs to a user who has nearly all
+items."""
 
 
 class Negatives:

@@ -15,8 +15,10 @@ from recsys.request import check_count
 class ContentKNN(Recommender):
     """Cosine, dot product or Euclidean distance between a profile and the items' feature vectors.
 
-    A vector column enters as it is and a numeric one standardized; tags and categories enter by TF-IDF, a tag weighing ln((1 + I) /
-    (1 + n)) + 1 for n items that have it, each column scaled to norm 1. With "euclidean" the score is minus the distance.
+    A vector column enters as it is and a numeric one standardized; tags and categories enter by TF-IDF, a tag
+    weighing ln((1 + I) / (1 + n)) + 1 for n items that have it, each column scaled to norm 1. With "euclidean" the
+    score is minus the
+    distance.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("item_features",)

@@ -1,7 +1,7 @@
 """Implicit matrix factorization by alternating least squares.
 
-Hu, Koren & Volinsky, "Collaborative Filtering for Implicit Feedback Datasets", ICDM 2008; Rendle et al., "Revisiting the Performance of
-iALS on Item Recommendation Benchmarks", RecSys 2022.
+Hu, Koren & Volinsky, "Collaborative Filtering for Implicit Feedback Datasets", ICDM 2008; Rendle et al., "Revisiting
+the Performance of iALS on Item Recommendation Benchmarks", RecSys 2022.
 """
 
 import time
@@ -21,10 +21,13 @@ from recsys.params import NonNegative, NonNegativeInt, Positive, PositiveInt
 class ALS(FactorRecommender):
     """Least squares over all pairs, seen and unseen, each side solved exactly in turn.
 
-    "confidence": sum c (x - p)^2 + regularization (|u|^2 + |v|^2), where a seen pair has p = 1 and c = alpha times its weight and an
-    unseen one p = 0 and c = 1. "unobserved": sum over seen pairs of w (1 - p)^2 + unobserved_weight sum over all pairs of p^2 + regularization
-    times (n_u + unobserved_weight I)^frequency_scaling |u|^2, and likewise for items. Users are solved last, so a known user's list is that of
-    the user's history; anyone with one is served by the same solve. O(nnz D^2 + (U + I) D^3) an epoch.
+    "confidence": sum c (x - p)^2 + regularization (|u|^2 + |v|^2), where a seen pair has p = 1 and c = alpha times
+    its weight and an unseen one p = 0 and c = 1. "unobserved": sum over seen pairs of w (1 - p)^2 + unobserved_weight
+    sum over all
+    pairs of p^2 + regularization times (n_u + unobserved_weight I)^frequency_scaling |u|^2, and likewise for items.
+    Users are solved last, so a
+    known user's list is that of the user's history; anyone with one is served by the same solve. O(nnz D^2 + (U + I)
+    D^3) an epoch.
     """
 
     reads_history: ClassVar[bool] = True

@@ -26,8 +26,8 @@ TRIES = 8
 class BPR(FactorRecommender):
     """-ln sigmoid(x_ui - x_uj) with x = p . q + b_i, for an interaction (u, i) and an item j that u has not, by SGD.
 
-    An epoch is as many draws of interactions, uniform and with replacement, as there are distinct ones. Serial, so the same seed gives
-    bitwise the same model.
+    An epoch is as many draws of interactions, uniform and with replacement, as there are distinct ones. Serial, so
+    the same seed gives bitwise the same model.
     """
 
     n_factors: PositiveInt = 64

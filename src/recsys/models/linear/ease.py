@@ -65,6 +65,6 @@ def check_memory(n_items: int) -> None:
     available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else needed
     if needed > available:
         raise DataError(
-            f"EASE needs {needed / 2**30:.0f} GiB for {n_items:,} items and this machine has {available / 2**30:.0f}; filter rare items "
-            "(Dataset.filter(min_item_interactions=...)) or use ItemKNN"
+            f"EASE needs {needed / 2**30:.0f} GiB for {n_items:,} items and this machine has {available / 2**30:.0f}; "
+            "filter rare items (Dataset.filter(min_item_interactions=...)) or use ItemKNN"
         )

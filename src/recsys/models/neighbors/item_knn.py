@@ -18,8 +18,8 @@ from recsys.models.neighbors.knn import NeighborRecommender, baselines, centered
 class ItemKNN(NeighborRecommender):
     """Ratings: a weighted mean over the user's items most similar to the target. Implicit: X S, S the items' top neighbors.
 
-    The implicit form keeps `n_neighbors` similarities an item. The rating form keeps none: similarities of a target are made when
-    it is scored, so the nearest neighbors are exact among the items that the user has rated.
+    The implicit form keeps `n_neighbors` similarities an item. The rating form keeps none: similarities of a target
+    are made when it is scored, so the nearest neighbors are exact among the items that the user has rated.
     """
 
     def _fit(self, data: Dataset, validation: Dataset | None) -> None:
@@ -30,7 +30,8 @@ class ItemKNN(NeighborRecommender):
         near, values = top_k_similar(items, Rows.of(items), self.n_neighbors, self._measure(), n_jobs=self.n_jobs)
         kept = near >= 0
         targets = np.nonzero(kept)[0]
-        # Column j holds the neighbors of target j: a score sums over what the target is like, not over what is like the history.
+        # Column j holds the neighbors of target j: a score sums over what the target is like, not over what is like
+        # the history.
         self.weights_ = sp.csr_matrix((values[kept], (near[kept], targets)), shape=(len(near), len(near)))
 
     def _item_rows(self) -> Any:

@@ -1,7 +1,9 @@
 """What user-based and item-based neighbors share: the measures, the weightings and the rating baselines.
 
-Herlocker et al., "An Algorithmic Framework for Performing Collaborative Filtering", SIGIR 1999; Koren, "Factor in the Neighbors", TKDD
-2010 (baselines, shrinkage); Deshpande & Karypis, "Item-Based Top-N Recommendation Algorithms", TOIS 2004 (implicit form).
+Herlocker et al., "An Algorithmic Framework for Performing Collaborative Filtering", SIGIR 1999; Koren, "Factor in the
+Neighbors", TKDD 2010 (baselines, shrinkage); Deshpande & Karypis, "Item-Based Top-N Recommendation Algorithms", TOIS
+2004 (implicit
+form).
 """
 
 from typing import Any, ClassVar, Literal
@@ -20,7 +22,8 @@ RATING_KINDS = {"pearson": "corated_pearson", "pearson_mean": "corated_cosine", 
 
 
 class NeighborRecommender(Recommender):
-    """Neighbors by similarity. Data with ratings gets the rating form, other data the implicit one, unless `feedback` says which."""
+    """Neighbors by similarity. Data with ratings gets the rating form, other data the implicit one, unless `feedback`
+    says which."""
 
     reads_history: ClassVar[bool] = True
 
@@ -38,8 +41,9 @@ class NeighborRecommender(Recommender):
         "adjusted_cosine",
         "msd",
     ] = "auto"
-    """"auto" is the cosine. For ratings all read common entries only: "pearson" centers on the common entries' mean,
-    "pearson_mean" on the overall mean, "adjusted_cosine" on the users' means; "dice", "asymmetric" and "tversky" are implicit only."""
+    """Similarity of two rows; "auto" is the cosine. For ratings all read common entries only: "pearson" centers on the common entries' mean,
+    "pearson_mean" on the overall mean, "adjusted_cosine" on the users' means; "dice", "asymmetric" and "tversky" are
+    implicit only."""
     feedback: Literal["auto", "explicit", "implicit"] = "auto"
     """Whether to predict ratings or to rank by plain interactions; "auto" goes by the data's columns."""
     shrinkage: NonNegative = 0.0
@@ -51,7 +55,8 @@ class NeighborRecommender(Recommender):
     min_k: PositiveInt = 1
     """Neighbors below which a rating is predicted by the baseline alone."""
     prediction: Literal["raw", "centered", "zscore", "baseline"] = "centered"
-    """What is averaged over neighbors: ratings, or their deviations from means, in standard deviations, or from baselines."""
+    """What is averaged over neighbors: ratings, or their deviations from means, in standard deviations, or from
+    baselines."""
     weighting: Literal["none", "tfidf", "bm25"] = "none"
     """Weights of interactions before the implicit similarity."""
     alpha: UnitInterval = 0.5
@@ -144,7 +149,8 @@ def baselines(
     item_base: NDArray[np.float64] | None = None,
     damping: tuple[float, float] = (25, 10),
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """b_i = sum (r - mean) / (25 + n_i) and b_u = sum (r - mean - b_i) / (10 + n_u) (Koren, 2010): items (I,), users (U,)."""
+    """b_i = sum (r - mean) / (25 + n_i) and b_u = sum (r - mean - b_i) / (10 + n_u) (Koren, 2010): items (I,), users
+    (U,)."""
     if item_base is None:
         n_items = np.bincount(ratings.indices, minlength=ratings.shape[1])
         item_base = np.bincount(ratings.indices, ratings.data - mean, ratings.shape[1]) / (damping[0] + n_items)

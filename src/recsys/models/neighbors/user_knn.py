@@ -18,7 +18,8 @@ from recsys.models.neighbors.knn import NeighborRecommender, baselines, centered
 class UserKNN(NeighborRecommender):
     """Ratings: a weighted mean over the nearest users that rated the item. Implicit: a weighted count over the nearest users.
 
-    Nothing is kept but the interactions: a user's similarities are made when asked for, from a history, so anyone with one is served.
+    Nothing is kept but the interactions: a user's similarities are made when asked for, from a history, so anyone
+    with one is served.
     """
 
     def _fit(self, data: Dataset, validation: Dataset | None) -> None:

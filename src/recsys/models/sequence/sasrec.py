@@ -1,7 +1,9 @@
 """SASRec: self-attention over a user's history, trained to name the next item at every step.
 
-Kang & McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018. Losses: binary cross-entropy as in the paper; the softmax
-over the catalogue (Klenitskiy & Vasilev, "Turning Dross Into Gold Loss", RecSys 2023); gBCE (Petrov & Macdonald, "gSASRec", RecSys 2023).
+Kang & McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018. Losses: binary cross-entropy as in the paper;
+the softmax over the catalogue (Klenitskiy & Vasilev, "Turning Dross Into Gold Loss", RecSys 2023); gBCE (Petrov &
+Macdonald,
+"gSASRec", RecSys 2023).
 """
 
 from typing import Any, Literal
@@ -23,8 +25,8 @@ from recsys.training.examples import SequenceBatch
 class SASRecNet(nn.Module):
     """sqrt(D) E[item] + P[position], causal blocks, a final norm; the score of an item is state . E[item].
 
-    Positions count back from the end of a history, as in the authors' left-padded windows: the newest item is always at the
-    last one, and padding never moves anything.
+    Positions count back from the end of a history, as in the authors' left-padded windows: the newest item is always
+    at the last one, and padding never moves anything.
     """
 
     def __init__(
