@@ -9,7 +9,8 @@ import pytest
 
 import recsys.models
 from recsys.base import Recommender
-from recsys.testing import checks
+from recsys.testing import CHECKS
+from tests.planted import for_model
 
 
 def models() -> list[type[Recommender]]:
@@ -24,12 +25,20 @@ def models() -> list[type[Recommender]]:
 
 
 MODELS = models()
-CASES = [pytest.param(model, check, id=f"{model.__name__}-{name}") for model in MODELS for name, check in checks(model)]
+CASES = [pytest.param(model, check, id=f"{model.__name__}-{check.__name__}") for model in MODELS for check in CHECKS]
+
+
+def quick(model: type[Recommender]) -> Recommender:
+    """The model with settings that suit the small planted data."""
+    small = {"epochs": 2, "verbose": 0, "device": "cpu", "embedding_dim": 8, "n_jobs": 1}
+    names = model().get_params()
+    return model(**{name: value for name, value in small.items() if name in names})
 
 
 @pytest.mark.parametrize("model, check", CASES)
 def test_contract(model: type[Recommender], check: Any) -> None:
-    check(model)
+    one = quick(model)
+    check(one, for_model(one))
 
 
 def test_every_public_model_is_checked() -> None:

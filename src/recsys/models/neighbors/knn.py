@@ -41,7 +41,7 @@ class NeighborRecommender(Recommender):
         "adjusted_cosine",
         "msd",
     ] = "auto"
-    """Similarity of two rows; "auto" is the cosine. For ratings all read common entries only: "pearson" centers on the common entries' mean,
+    """Similarity of two rows; "auto" is the cosine. For ratings all read common entries only: "pearson" centers on their mean,
     "pearson_mean" on the overall mean, "adjusted_cosine" on the users' means; "dice", "asymmetric" and "tversky" are
     implicit only."""
     feedback: Literal["auto", "explicit", "implicit"] = "auto"
