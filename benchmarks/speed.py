@@ -1,5 +1,7 @@
 """Time a task beside its peers: `python benchmarks/speed.py TASK [--peers-python PYTHON] [--data FOLDER] [--runs 5]`.
 
+The peers live in an environment of their own, `.peers`, which the first task that needs them builds from `peers.txt`.
+
 A task is a module `tasks/TASK.py` with `TITLE`, `prepare(data folder, scratch folder)`, which leaves the contenders'
 input in the scratch folder, and `CONTENDERS`, the first of them ours. Every run of a contender is a process of its
 own, and
@@ -19,6 +21,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import venv
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,7 +48,7 @@ class Contender:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task")
-    parser.add_argument("--peers-python", default=sys.executable, help="interpreter that has the peers installed")
+    parser.add_argument("--peers-python", help="interpreter that has the peers installed; by default that of .peers")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="folder of the data sets")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--contender", help=argparse.SUPPRESS)
@@ -56,6 +59,8 @@ def main() -> None:
         measures = task.CONTENDERS[options.contender].run(options.scratch)
         print(json.dumps({"measures": measures, "versions": versions()}))
         return
+    if options.peers_python is None and any(contender.peer for contender in task.CONTENDERS.values()):
+        options.peers_python = peers_python()
     with tempfile.TemporaryDirectory() as scratch:
         task.prepare(options.data, Path(scratch))
         runs, used = take_turns(task.CONTENDERS, options, scratch)
@@ -64,6 +69,17 @@ def main() -> None:
     target = ROOT / "benchmarks" / "results" / f"speed-{options.task}.md"
     target.parent.mkdir(exist_ok=True)
     target.write_text(report)
+
+
+def peers_python() -> str:
+    """The interpreter of the peers' environment, which is built where it is not there yet."""
+    folder = ROOT / ".peers"
+    python = folder / "bin" / "python"
+    if not python.exists():
+        venv.create(folder, with_pip=True)
+        command = [str(python), "-m", "pip", "install", "--quiet", "-r", str(ROOT / "benchmarks" / "peers.txt")]
+        subprocess.run(command, check=True)
+    return str(python)
 
 
 def take_turns(

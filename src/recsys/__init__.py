@@ -1,6 +1,6 @@
 """Recommender systems behind one `fit`, `predict`, `recommend`."""
 
-from recsys import datasets, metrics, plot, split
+from recsys import datasets, metrics, plot, split, testing
 from recsys.base import Recommender, load
 from recsys.compare import compare
 from recsys.data import Dataset
@@ -41,4 +41,5 @@ __all__ = [
     "metrics",
     "plot",
     "split",
+    "testing",
 ]

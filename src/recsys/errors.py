@@ -21,5 +21,9 @@ class UnsupportedError(RecsysError, TypeError):
     """Something that this model or data set cannot do."""
 
 
+class TrainingError(RecsysError, ArithmeticError):
+    """Training that diverged: the loss or the weights became NaN or infinite."""
+
+
 class LoadError(RecsysError, ValueError):
     """A saved model that is damaged, foreign or of another format version."""

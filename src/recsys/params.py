@@ -6,6 +6,7 @@ None`.
 """
 
 import inspect
+import math
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ class Bound:
         """Whether the value is a number inside the interval."""
         above = value > self.low if self.open_low else value >= self.low
         below = value < self.high if self.open_high else value <= self.high
-        return bool(above and below and np.isfinite(value))
+        return bool(above and below and (isinstance(value, Integral) or math.isfinite(value)))
 
     def __str__(self) -> str:
         if self.high == np.inf:
@@ -68,7 +69,10 @@ def allowed(annotation: Any) -> str:
     if origin in (Union, types.UnionType):
         return " or ".join(allowed(option) for option in get_args(annotation))
     if origin is tuple:
-        return f"a tuple of {allowed(get_args(annotation)[0])}"
+        elements = get_args(annotation)
+        if elements[-1] is Ellipsis:
+            return f"a tuple of {allowed(elements[0])}"
+        return f"a tuple ({', '.join(map(allowed, elements))})"
     names = {int: "an integer", float: "a number", bool: "True or False", str: "a string", type(None): "None"}
     return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
@@ -86,8 +90,12 @@ def accepts(annotation: Any, value: Any) -> bool:
     if origin in (Union, types.UnionType):
         return any(accepts(option, value) for option in get_args(annotation))
     if origin is tuple:
-        element = get_args(annotation)[0]
-        return isinstance(value, tuple | list) and all(accepts(element, one) for one in value)
+        elements = get_args(annotation)
+        if not isinstance(value, tuple | list):
+            return False
+        if elements[-1] is Ellipsis:
+            return all(accepts(elements[0], one) for one in value)
+        return len(value) == len(elements) and all(map(accepts, elements, value))
     if annotation is bool:
         return isinstance(value, bool | np.bool_)
     if annotation is int:
@@ -97,6 +105,13 @@ def accepts(annotation: Any, value: Any) -> bool:
     if annotation is Any:
         return True
     return isinstance(value, origin or annotation)
+
+
+def plain(value: Any) -> Any:
+    """A hyperparameter as it is kept: NumPy's scalars as Python's, lists as tuples."""
+    if isinstance(value, tuple | list):
+        return tuple(plain(one) for one in value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 @dataclass_transform(kw_only_default=True)
@@ -118,10 +133,14 @@ class Parametrized:
         missing = [name for name in fields if not hasattr(cls, name)]
         if missing:
             raise TypeError(f"{cls.__name__}.{missing[0]} needs a default; a flag or fitted attribute is no annotation")
+        for name, hint in fields.items():
+            if not accepts(hint, getattr(cls, name)):
+                default = f"{cls.__name__}.{name}: the default {getattr(cls, name)!r}"
+                raise TypeError(f"{default} is not allowed; give {allowed(hint)}")
         # The model's own hyperparameters first: what is inherited says how to train, not what the model is.
         own = [name for name in inspect.get_annotations(cls) if name in fields]
         cls._annotations = {name: fields[name] for name in [*own, *(name for name in fields if name not in own)]}
-        cls._defaults = {name: getattr(cls, name) for name in cls._annotations}
+        cls._defaults = {name: plain(getattr(cls, name)) for name in cls._annotations}
 
     def __init__(self, **parameters: Any) -> None:
         self.__dict__.update(self._defaults)
@@ -133,10 +152,10 @@ class Parametrized:
 
     def set_params(self, **parameters: Any) -> Self:
         """Change hyperparameters by name, all of them or (on an error) none."""
-        for name, value in parameters.items():
+        given = {name: plain(value) for name, value in parameters.items()}
+        for name, value in given.items():
             self._check(name, value)
-        for name, value in parameters.items():
-            setattr(self, name, tuple(value) if isinstance(value, list) else value)
+        self.__dict__.update(given)
         return self
 
     def clone(self, **changes: Any) -> Self:

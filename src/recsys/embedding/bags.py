@@ -1,11 +1,15 @@
 """Ragged bags of codes, pooled to one vector each."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recsys.embedding.table import Embedding
+from recsys.errors import DataError, ParameterError
+
+Mode = Literal["sum", "mean", "max", "sqrtn"]
 
 
 class EmbeddingBag(nn.Module):
@@ -14,34 +18,41 @@ class EmbeddingBag(nn.Module):
     Code -1 is no member; an empty bag is zeros. The mean divides by the sum of the weights.
     """
 
-    def __init__(
-        self,
-        num: int,
-        dim: int,
-        mode: Literal["sum", "mean", "max", "sqrtn"] = "sum",
-        *,
-        std: float = 0.01,
-        sparse: bool = False,
-    ):
+    def __init__(self, num: int, dim: int, mode: Mode = "sum", *, std: float = 0.01, sparse: bool = False):
         super().__init__()
+        if mode not in get_args(Mode):
+            raise ParameterError(f"EmbeddingBag: mode={mode!r} is not allowed; give one of {', '.join(get_args(Mode))}")
         self.mode = mode
         self.table = Embedding(num, dim, std=std, sparse=sparse)
 
     def forward(self, codes: Tensor, lengths: Tensor, weights: Tensor | None = None) -> Tensor:
         """Codes (N,) of all bags one after the other, lengths (B,), weights (N,), by default ones, to vectors (B, dim)."""
-        bag = torch.repeat_interleave(torch.arange(len(lengths), device=codes.device), lengths)
-        member = (codes >= 0).to(self.table.weight.dtype)
-        weights = member if weights is None else member * weights.to(member.dtype)
-        vectors = self.table(codes)
-        out = vectors.new_zeros(len(lengths), vectors.shape[-1])
+        if int(lengths.sum()) != len(codes) or bool((lengths < 0).any()):
+            raise DataError(f"EmbeddingBag got {len(codes)} codes for bags of {int(lengths.sum())} in all")
+        weight = self.table.weight
+        weights = torch.ones_like(codes, dtype=weight.dtype) if weights is None else weights.to(weight.dtype)
         if self.mode == "max":
-            lowest = torch.where(codes[:, None] >= 0, vectors * weights[:, None], -torch.inf)
-            pooled = out.index_reduce(0, bag, lowest, "amax", include_self=False)
-            return torch.where(torch.isinf(pooled), 0, pooled)
-        summed = out.index_add(0, bag, vectors * weights[:, None])
-        if self.mode == "sum":
-            return summed
-        power = 1 if self.mode == "mean" else 2
-        norm = weights.new_zeros(len(lengths)).index_add(0, bag, weights**power)
-        norm = norm if self.mode == "mean" else norm.sqrt()
-        return summed / torch.where(norm > 0, norm, 1)[:, None]
+            members = torch.where(codes[:, None] >= 0, self.table(codes) * weights[:, None], -torch.inf)
+            pooled = torch.segment_reduce(members, "max", lengths=lengths, unsafe=True)
+            return torch.where(pooled == -torch.inf, 0, pooled)
+        # One pass over the rows: the vectors of the members are never held beside each other.
+        summed = F.embedding_bag(
+            codes + 1,
+            weight,
+            F.pad(lengths.cumsum(0), (1, 0)),
+            mode="sum",
+            per_sample_weights=weights,
+            padding_idx=0,
+            include_last_offset=True,
+            sparse=self.table.sparse,
+        )
+        return summed if self.mode == "sum" else summed / self._norm(codes, lengths, weights)[:, None]
+
+    def _norm(self, codes: Tensor, lengths: Tensor, weights: Tensor) -> Tensor:
+        """What the sum is divided by, (B,); 1 where that would be 0."""
+        members = torch.where(codes >= 0, weights, 0)
+        if self.mode == "mean":
+            total = torch.segment_reduce(members, "sum", lengths=lengths, unsafe=True)
+            return torch.where(total == 0, 1, total)
+        total = torch.segment_reduce(members.square(), "sum", lengths=lengths, unsafe=True)
+        return torch.where(total == 0, 1, total).sqrt()

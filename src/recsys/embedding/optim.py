@@ -4,12 +4,15 @@ Gradients of the same row are added up first, so that a row that a batch names t
 optimizer.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+
+from recsys.errors import ParameterError
 
 
 def touched_rows(parameter: Tensor) -> tuple[Tensor, Tensor]:
@@ -18,16 +21,31 @@ def touched_rows(parameter: Tensor) -> tuple[Tensor, Tensor]:
     assert gradient is not None
     if not gradient.is_sparse:
         return torch.arange(len(parameter), device=parameter.device), gradient
-    rows, inverse = torch.unique(gradient._indices()[0], return_inverse=True)
-    values = gradient._values()
-    return rows, values.new_zeros(len(rows), values.shape[1]).index_add_(0, inverse, values)
+    # By sorting, which is repeatable on a GPU too; O(R D + R log R).
+    gradient = gradient.coalesce()
+    return gradient.indices()[0], gradient.values()
 
 
-class RowOptimizer(Optimizer):
-    """Runs `_update` over the touched rows of each parameter."""
+class RowOptimizer(Optimizer, ABC):
+    """Runs `_update` over the touched rows of each parameter (n, D)."""
 
-    def __init__(self, parameters: Iterable[Tensor], defaults: dict[str, Any]):
-        super().__init__(parameters, defaults)
+    def __init__(self, params: Iterable[Tensor], defaults: dict[str, Any]):
+        super().__init__(params, defaults)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add tables with options of their own."""
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        name = type(self).__name__
+        for option in ("lr", "eps", "weight_decay"):
+            if not group[option] >= 0:
+                raise ParameterError(f"{name}: {option}={group[option]!r} is not allowed; give a number of at least 0")
+        for beta in group.get("betas", ()):
+            if not 0 <= beta < 1:
+                raise ParameterError(f"{name}: betas={group['betas']!r} is not allowed; give numbers in [0, 1)")
+        for parameter in group["params"]:
+            if parameter.ndim != 2:
+                raise ParameterError(f"{name} is for tables (n, D), got a parameter of shape {tuple(parameter.shape)}")
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -46,12 +64,13 @@ class RowOptimizer(Optimizer):
                 self._update(parameter, rows, gradient, group)
         return loss
 
+    @abstractmethod
     def _update(self, parameter: Tensor, rows: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
-        raise NotImplementedError
+        """Move the rows (R,) of a parameter by their gradient (R, D); nothing of the table's size is made but state."""
 
 
 class SparseAdam(RowOptimizer):
-    """Adam that moves and remembers only the rows with a gradient (Kingma & Ba, 2015, lazily).
+    """Adam that moves and remembers only the rows with a gradient (Kingma & Ba, ICLR 2015, lazily).
 
     Bias correction counts all steps of the table; the moments of rows without a gradient stand still. `weight_decay`
     acts on the rows of the batch.

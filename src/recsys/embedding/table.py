@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recsys.errors import ParameterError
+
 
 class Embedding(nn.Module):
     """Vectors of codes 0..num-1; code -1 is zeros and is never trained.
@@ -14,6 +16,11 @@ class Embedding(nn.Module):
 
     def __init__(self, num: int, dim: int, *, std: float = 0.01, sparse: bool = False):
         super().__init__()
+        name = type(self).__name__
+        if num < 0 or dim < 1:
+            raise ParameterError(f"{name} needs num at least 0 and dim at least 1, got num={num}, dim={dim}")
+        if not std >= 0:
+            raise ParameterError(f"{name} needs std at least 0, got std={std}")
         self.std, self.sparse = std, sparse
         self.weight = nn.Parameter(torch.cat([torch.zeros(1, dim), torch.randn(num, dim) * std]))
 
@@ -34,5 +41,6 @@ class Embedding(nn.Module):
         new = num + 1 - len(self.weight)
         if new <= 0:
             return
-        rows = torch.randn(new, self.weight.shape[1], dtype=self.weight.dtype, device=self.weight.device) * self.std
-        self.weight = nn.Parameter(torch.cat([self.weight.detach(), rows]))
+        old = self.weight.detach()
+        rows = torch.randn(new, old.shape[1], dtype=old.dtype, device=old.device) * self.std
+        self.weight = nn.Parameter(torch.cat([old, rows]), requires_grad=self.weight.requires_grad)

@@ -5,7 +5,9 @@ is a code and a value that multiplies the code's vector: 1 for a category, the n
 """
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 from recsys.base import Query
 from recsys.data import Column, Dataset, Features
 from recsys.data.features import encode_rows
+from recsys.errors import DataError
 from recsys.families.neural import NeuralRecommender
 from recsys.params import PositiveInt
 from recsys.training import Examples, Negatives
@@ -44,6 +47,10 @@ class FieldNet(nn.Module):
         return self.head(*self.embed(codes, values))
 
 
+Table = tuple[Tensor, Tensor]
+"""Codes and values of slots, (n, S) each."""
+
+
 @dataclass(frozen=True)
 class Slots:
     """Encoded rows of one side (users, items or contexts): codes and values (n, S), the field of each slot, field sizes."""
@@ -54,12 +61,16 @@ class Slots:
     sizes: tuple[int, ...]
 
     @classmethod
-    def of(cls, n_rows: int, features: Features | None, *, with_id: bool) -> "Slots":
-        """Slots of the id (where the side has one) and of every column of the features."""
+    def of(
+        cls, n_rows: int, features: Features | None, *, with_id: bool, widths: Sequence[int] | None = None
+    ) -> "Slots":
+        """Slots of the id (where the side has one) and of every column, as many as it needs or as `widths` says."""
         parts: list[tuple[NDArray[Any], NDArray[Any], int]] = []
         if with_id:
             parts.append((np.arange(n_rows)[:, None], np.ones((n_rows, 1)), n_rows))
-        parts += [column_slots(column, n_rows) for column in ([] if features is None else features.columns)]
+        columns = () if features is None else features.columns
+        fitted = [column_width(column) for column in columns] if widths is None else widths
+        parts += [column_slots(column, n_rows, width) for column, width in zip(columns, fitted, strict=True)]
         codes = [np.empty((n_rows, 0), np.int64), *(part[0] for part in parts)]
         values = [np.empty((n_rows, 0)), *(part[1] for part in parts)]
         fields = [field for field, part in enumerate(parts) for _ in range(part[0].shape[1])]
@@ -70,15 +81,25 @@ class Slots:
             tuple(part[2] for part in parts),
         )
 
-    def tensors(self, device: torch.device) -> tuple[Tensor, Tensor]:
+    def tensors(self, device: torch.device) -> Table:
+        """Codes and values."""
+        return torch.from_numpy(self.codes).to(device), torch.from_numpy(self.values).to(device)
+
+    def table(self, device: torch.device) -> Table:
         """Codes and values with one more row, which stands for an unknown id: all -1."""
-        codes = np.concatenate([self.codes, np.full((1, self.codes.shape[1]), -1, np.int64)])
-        values = np.concatenate([self.values, np.zeros((1, self.values.shape[1]), np.float32)])
-        return torch.from_numpy(codes).to(device), torch.from_numpy(values).to(device)
+        codes, values = self.tensors(device)
+        return F.pad(codes, (0, 0, 0, 1), value=-1), F.pad(values, (0, 0, 0, 1))
 
 
-def column_slots(column: Column, n_rows: int) -> tuple[NDArray[Any], NDArray[Any], int]:
-    """Codes (n, s), values (n, s) and number of distinct codes of one column."""
+def column_width(column: Column) -> int:
+    """Slots of one column: a tag column has as many as its longest row."""
+    if column.kind == "vector":
+        return column.vectors.shape[1]
+    return max(int(np.diff(column.indptr).max(initial=0)), 1) if column.kind == "tags" else 1
+
+
+def column_slots(column: Column, n_rows: int, width: int) -> tuple[NDArray[Any], NDArray[Any], int]:
+    """Codes (n, s), values (n, s) and number of distinct codes of one column, s = `width`."""
     if column.kind == "categorical":
         return column.codes[:, None], np.ones((n_rows, 1)), max(column.size, 1)
     if column.kind == "numeric":
@@ -86,7 +107,12 @@ def column_slots(column: Column, n_rows: int) -> tuple[NDArray[Any], NDArray[Any
     if column.kind == "vector":
         return np.tile(np.arange(column.vectors.shape[1]), (n_rows, 1)), column.vectors, column.vectors.shape[1]
     lengths = np.diff(column.indptr)
-    width = max(int(lengths.max(initial=0)), 1)
+    if lengths.max(initial=0) > width:
+        rows = int((lengths > width).sum())
+        raise DataError(
+            f"column {column.name!r} has {rows} rows of more than {width} tags, the most of a row when the model was "
+            "fitted; shorten them, or fit on such rows too"
+        )
     codes = np.full((n_rows, width), -1, np.int64)
     row = np.repeat(np.arange(n_rows), lengths)
     codes[row, np.arange(len(column.codes)) - column.indptr[row]] = column.codes
@@ -109,9 +135,9 @@ class FieldExamples:
 
     def __init__(self, users: Tensor, items: Tensor, context: Slots, targets: Tensor, weights: Tensor | None):
         self.users, self.items, self.targets = users, items, targets
-        self.context = torch.from_numpy(context.codes), torch.from_numpy(context.values)
+        self.context = context.tensors(users.device)
         self.weights = torch.ones(len(targets)) if weights is None else weights
-        self.sides: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
+        self.sides: tuple[Table, Table]
         self.negatives: Negatives | None = None
         self.n_negatives = 0
 
@@ -137,10 +163,24 @@ class FieldExamples:
                 torch.cat([items, drawn]),
                 torch.cat([targets, torch.zeros(len(drawn), device=drawn.device)]),
             )
-        (user_codes, user_values), (item_codes, item_values) = self.sides
-        codes = torch.cat([user_codes[users], item_codes[items], self.context[0][rows]], 1)
-        values = torch.cat([user_values[users], item_values[items], self.context[1][rows]], 1)
-        return FieldBatch(codes, values, targets, weights)
+        context = self.context[0][rows], self.context[1][rows]
+        return FieldBatch(*joined(at(self.sides[0], users), at(self.sides[1], items), context), targets, weights)
+
+
+def at(table: Table, rows: Tensor) -> Table:
+    """Some rows of a table; row -1 is its last, the unknown id."""
+    return table[0][rows], table[1][rows]
+
+
+def joined(*parts: Table) -> Table:
+    """Slots of the user, the item and the context beside each other."""
+    return torch.cat([codes for codes, _ in parts], 1), torch.cat([values for _, values in parts], 1)
+
+
+def unknown(n_rows: int, like: Table) -> Table:
+    """Rows of a table of which nothing is known."""
+    codes, values = like
+    return codes.new_full((n_rows, codes.shape[1]), -1), values.new_zeros((n_rows, values.shape[1]))
 
 
 class FieldRecommender(NeuralRecommender):
@@ -151,6 +191,8 @@ class FieldRecommender(NeuralRecommender):
     """
 
     shape: ClassVar[Literal["rating", "top-n", "click", "next-item"]] = "click"
+    reads_context: ClassVar[bool] = True
+    reads_field_data: ClassVar[bool] = True
 
     n_negatives: PositiveInt = 4
     """Negatives drawn for each row of data that has neither labels nor ratings."""
@@ -158,24 +200,28 @@ class FieldRecommender(NeuralRecommender):
     target_: str
     field_sizes_: tuple[int, ...]
     slot_fields_: tuple[int, ...]
-    context_: Features | None
+    context_widths_: tuple[int, ...]
 
     def _prepare(self, data: Dataset) -> None:
         roles = {"label": data.labels, "rating": data.ratings}
         self.target_ = next((name for name, values in roles.items() if values is not None), "implicit")
         if self.target_ == "implicit" and data.users is None:
-            raise self._cannot("data without a label, a rating, users and items")
+            model = type(self).__name__
+            raise DataError(f"{model}: data without users and items needs a label; pass label_col=... to Dataset")
         self.mean_, self.low_, self.high_ = 0.0, -np.inf, np.inf
         if self.target_ == "rating" and data.ratings is not None:
             self.mean_ = float(data.ratings.mean(dtype=np.float64))
             self.low_, self.high_ = float(data.ratings.min()), float(data.ratings.max())
-        self.context_ = None if data.context is None else data.context.take(np.empty(0, np.int64))
-        sides = [*self._sides(), Slots.of(0, self.context_, with_id=False)]
+        self.context_widths_ = () if data.context is None else tuple(map(column_width, data.context.columns))
+        sides = [*self._sides(), self._context_slots(0, self.context_)]
         starts = np.cumsum([0, *(len(side.sizes) for side in sides)])
         self.field_sizes_ = tuple(size for side in sides for size in side.sizes)
         self.slot_fields_ = tuple(
             int(start) + f for start, side in zip(starts, sides, strict=False) for f in side.fields
         )
+        if not self.field_sizes_:
+            model = type(self).__name__
+            raise DataError(f"{model}: this data has no column to learn from; pass context_cols=... to Dataset")
 
     def _sides(self) -> tuple[Slots, Slots]:
         """Slots of all users and of all items."""
@@ -186,6 +232,17 @@ class FieldRecommender(NeuralRecommender):
             Slots.of(sizes[1], self.item_features_, with_id=with_id),
         )
 
+    def _context_slots(self, n_rows: int, context: Features | None) -> Slots:
+        """Slots of contexts, as many a column as in the training data."""
+        return Slots.of(n_rows, context, with_id=False, widths=self.context_widths_)
+
+    @cached_property
+    def _tables(self) -> tuple[Table, Table]:
+        """Slots of all users and of all items on the device, the unknown one last; made once."""
+        device = next(self.module_.parameters()).device
+        users, items = self._sides()
+        return users.table(device), items.table(device)
+
     def _examples(self, data: Dataset) -> Examples:
         n = len(data)
         users = torch.full((n,), -1) if data.user_codes is None else torch.from_numpy(data.user_codes).long()
@@ -193,10 +250,8 @@ class FieldRecommender(NeuralRecommender):
         values = {"label": data.labels, "rating": data.ratings}.get(self.target_)
         targets = torch.ones(n) if values is None else torch.from_numpy(np.asarray(values, np.float32)) - self.mean_
         weights = None if data.weights is None else torch.from_numpy(np.asarray(data.weights, np.float32))
-        examples = FieldExamples(users, items, Slots.of(n, data.context, with_id=False), targets, weights)
-        device = next(self.module_.parameters()).device
-        user_side, item_side = self._sides()
-        examples.sides = user_side.tensors(device), item_side.tensors(device)
+        examples = FieldExamples(users, items, self._context_slots(n, data.context), targets, weights)
+        examples.sides = self._tables
         if self.target_ == "implicit":
             examples.negatives, examples.n_negatives = Negatives(users, items, data.n_items), self.n_negatives
         return examples
@@ -227,52 +282,42 @@ class FieldRecommender(NeuralRecommender):
         return self.predict_codes(user_codes, item_codes, context)
 
     def _score_pairs(self, query: Query, items: NDArray[np.int64]) -> NDArray[np.float32]:
-        (user_codes, user_values), (item_codes, item_values) = self._halves(query)
-        rows = self._to_device(items)
+        users, catalog = self._tables
         with torch.inference_mode():
-            codes = torch.where(item_codes[rows] >= 0, item_codes[rows], user_codes)
-            values = torch.where(item_codes[rows] >= 0, item_values[rows], user_values)
-            return self.module_(codes, values).float().cpu().numpy()
+            rows = joined(
+                at(users, self._to_device(query.users)), at(catalog, self._to_device(items)), self._context(query)
+            )
+            return self.module_(*rows).float().cpu().numpy()
 
     def _score_items(self, query: Query) -> NDArray[np.float32]:
-        users, items = self._halves(query)
+        users, catalog = self._tables
         scores = np.empty((len(query), len(self.items_)), np.float32)
         with torch.inference_mode():
-            # The last row of the item table stands for an unknown item, which is no candidate.
-            item_linear, item_vectors = self.module_.embed(items[0][:-1], items[1][:-1])
-            step = max(1, PAIR_CHUNK // len(self.items_))
-            for start in range(0, len(query), step):
-                user_linear, user_vectors = self.module_.embed(
-                    users[0][start : start + step], users[1][start : start + step]
-                )
-                linear = (user_linear[:, None] + item_linear).flatten()
-                vectors = (user_vectors[:, None] + item_vectors).flatten(0, 1)
-                logits = self.module_.head(linear, vectors).float().cpu().numpy()
-                scores[start : start + step] = logits.reshape(-1, len(self.items_))
+            context = self._context(query)
+            some = at(users, self._to_device(query.users))
+            people = joined(some, unknown(len(query), catalog), context)
+            for first in range(0, len(self.items_), PAIR_CHUNK):
+                # The last row of the item table stands for an unknown item, which is no candidate.
+                chunk = slice(first, min(first + PAIR_CHUNK, len(self.items_)))
+                part = catalog[0][chunk], catalog[1][chunk]
+                n = len(part[0])
+                things = self.module_.embed(*joined(unknown(n, users), part, unknown(n, context)))
+                step = max(1, PAIR_CHUNK // n)
+                for start in range(0, len(query), step):
+                    rows = slice(start, start + step)
+                    scores[rows, chunk] = self._cross(self.module_.embed(people[0][rows], people[1][rows]), things)
         return scores
 
-    def _halves(self, query: Query) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """All slots with the user's and context's filled for each row of the query, and with the item's for each item."""
-        user_side, item_side = self._sides()
-        n_user, n_item = len(user_side.fields), len(item_side.fields)
+    def _cross(self, people: tuple[Tensor, Tensor], things: tuple[Tensor, Tensor]) -> NDArray[np.float32]:
+        """Scores (B, C) of every pair, from linear parts (B,) and (C,) and field vectors (B, F, D) and (C, F, D)."""
+        linear = (people[0][:, None] + things[0]).flatten()
+        vectors = (people[1][:, None] + things[1]).flatten(0, 1)
+        logits: Tensor = self.module_.head(linear, vectors)
+        return logits.float().cpu().numpy().reshape(len(people[0]), -1)
+
+    def _context(self, query: Query) -> Table:
+        """Slots of each row's context; all -1 where there is none."""
         device = next(self.module_.parameters()).device
-        user_codes, user_values = user_side.tensors(device)
-        item_codes, item_values = item_side.tensors(device)
         if query.context is None:
-            n_context = len(self.slot_fields_) - n_user - n_item
-            context_codes = torch.full((len(query), n_context), -1, device=device)
-            context_values = torch.zeros((len(query), n_context), device=device)
-        else:
-            slots = Slots.of(len(query), query.context, with_id=False)
-            context_codes, context_values = (
-                torch.from_numpy(slots.codes).to(device),
-                torch.from_numpy(slots.values).to(device),
-            )
-        rows = self._to_device(query.users)
-        user_half = [user_codes[rows], torch.full((len(query), n_item), -1, device=device), context_codes]
-        user_weights = [user_values[rows], torch.zeros((len(query), n_item), device=device), context_values]
-        around = n_user, len(self.slot_fields_) - n_user - n_item
-        return (
-            (torch.cat(user_half, 1), torch.cat(user_weights, 1)),
-            (F.pad(item_codes, around, value=-1), F.pad(item_values, around)),
-        )
+            return unknown(len(query), self._context_slots(0, self.context_).tensors(device))
+        return self._context_slots(len(query), query.context).tensors(device)

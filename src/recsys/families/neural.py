@@ -1,7 +1,5 @@
 """The base of all neural models: how to train is declared here, once."""
 
-import hashlib
-import json
 from abc import abstractmethod
 from typing import Any, Literal
 
@@ -12,11 +10,11 @@ from torch import Tensor, nn
 
 from recsys.base import Recommender
 from recsys.data import Dataset
-from recsys.errors import ParameterError
+from recsys.errors import DataError, ParameterError
 from recsys.evaluation import evaluate
-from recsys.metrics import parse
+from recsys.metrics import Metric, parse
 from recsys.params import NonNegative, NonNegativeInt, Positive, PositiveInt
-from recsys.training import Checkpoint, Examples, Trainer, pick_device, seeded
+from recsys.training import Checkpoint, Examples, Trainer, pick_device, run_key, seeded
 
 
 class NeuralRecommender(Recommender):
@@ -53,7 +51,7 @@ class NeuralRecommender(Recommender):
 
     @abstractmethod
     def _examples(self, data: Dataset) -> Examples:
-        """What the training loop runs over."""
+        """What the training loop runs over; what only training needs may go into attributes that begin with `_`."""
 
     @abstractmethod
     def _loss(self, net: Any, batch: Any) -> Tensor:
@@ -71,9 +69,11 @@ class NeuralRecommender(Recommender):
                 f"{type(self).__name__}: patience={self.patience} needs fit(data, validation_data=...)"
             )
         metric = parse(self.monitor)
+        if validation is not None:
+            self._check_monitor(metric, validation)
         device = pick_device(self.device)
         self._prepare(data)
-        with seeded(self.random_state):
+        with seeded(self.random_state, device):
             self.module_ = self._network().to(device)
             examples = self._examples(data).to(device)
             trainer = Trainer(
@@ -86,33 +86,55 @@ class NeuralRecommender(Recommender):
                 verbose=self.verbose,
                 monitor=self.monitor if validation is not None else None,
                 greater_is_better=metric.greater_is_better,
-                checkpoint=None if self.checkpoint is None else Checkpoint(self.checkpoint, self._run_key(data)),
+                checkpoint=self._open_checkpoint(data, validation),
                 device=device,
+                name=type(self).__name__,
             )
-            check = None if validation is None else lambda: self._validation_score(validation)
+            check = None if validation is None else lambda: self._validation_score(metric, validation)
             self.training_log_ = trainer.run(self.module_, examples, self._loss, check)
+        # What only training needs has a name that begins with `_`; a fitted model does not carry it along.
+        for name in [name for name in self.__dict__ if name.startswith("_")]:
+            del self.__dict__[name]
         self._refresh()
 
-    def _validation_score(self, validation: Dataset) -> float:
-        self._refresh()
-        return evaluate(self, validation, metrics=[self.monitor])[self.monitor]
+    def _check_monitor(self, metric: Metric, validation: Dataset) -> None:
+        """Refuse validation data that the metric cannot be taken on, before anything is trained."""
+        needs = {"rating": ("ratings", validation.ratings), "label": ("labels", validation.labels)}
+        what, there = needs.get(metric.kind, ("users and items", validation.users))
+        if there is None:
+            raise DataError(
+                f"{type(self).__name__}: monitor={self.monitor!r} needs {what} in validation_data, which has none; "
+                "name another metric as monitor"
+            )
 
-    def _run_key(self, data: Dataset) -> str:
-        """Digest of what makes a run the same: the class, its hyperparameters, and the data."""
-        parameters = {k: v for k, v in self.get_params().items() if k not in ("checkpoint", "verbose", "device")}
-        digest = hashlib.sha256(json.dumps([type(self).__name__, parameters], sort_keys=True, default=str).encode())
-        for codes in (data.user_codes, data.item_codes):
-            if codes is not None:
-                digest.update(np.ascontiguousarray(codes).tobytes())
-        return digest.hexdigest()
+    def _validation_score(self, metric: Metric, validation: Dataset) -> float:
+        self._refresh()
+        return evaluate(self, validation, metric)[metric.name]
+
+    def _open_checkpoint(self, data: Dataset, validation: Dataset | None) -> Checkpoint | None:
+        if self.checkpoint is None:
+            return None
+        apart = ("checkpoint", "verbose", "device")
+        settings = {name: value for name, value in self.get_params().items() if name not in apart}
+        return Checkpoint(self.checkpoint, run_key([type(self).__name__, settings], data, validation))
 
     def _restore(self, fitted: dict[str, Any]) -> None:
         weights = fitted.pop("module_")
         super()._restore(fitted)
+        try:
+            device = pick_device(self.device)
+        except ParameterError:
+            # Fitted on a machine with a GPU and loaded on one without: what it learned serves here too.
+            device = torch.device("cpu")
         with seeded(self.random_state):
-            self.module_ = self._network().to(pick_device(self.device))
+            self.module_ = self._network().to(device)
         self.module_.load_state_dict(weights)
         self.module_.eval()
 
     def _to_device(self, codes: NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(codes)).to(next(self.module_.parameters()).device)
+
+
+def as_table(vectors: Tensor) -> NDArray[np.float32]:
+    """Vectors of a network as an array of its own, which later training does not reach."""
+    return vectors.detach().float().cpu().numpy().copy()

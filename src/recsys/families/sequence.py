@@ -7,9 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recsys.base import FactorRecommender, Query, Recommender
+from recsys.base import Query, Recommender
 from recsys.data import Dataset
-from recsys.families.neural import NeuralRecommender
+from recsys.factor import FactorRecommender
+from recsys.families.neural import NeuralRecommender, as_table
 from recsys.params import PositiveInt
 from recsys.training import Examples, SequenceExamples
 
@@ -32,7 +33,7 @@ class SequenceRecommender(NeuralRecommender, FactorRecommender):
 
     def _refresh(self) -> None:
         with torch.inference_mode():
-            self.item_factors_ = self._item_table(self.module_).float().cpu().numpy().copy()
+            self.item_factors_ = as_table(self._item_table(self.module_))
 
     def _item_vectors(self) -> NDArray[np.float32]:
         return self.item_factors_

@@ -7,9 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recsys.base import FactorRecommender, Query
+from recsys.base import Query
 from recsys.data import Dataset
-from recsys.families.neural import NeuralRecommender
+from recsys.factor import FactorRecommender
+from recsys.families.neural import NeuralRecommender, as_table
 from recsys.nn.losses import bpr_loss
 from recsys.params import PositiveInt
 from recsys.training import Examples, Negatives, PairExamples, pick_device
@@ -38,7 +39,7 @@ class VectorRecommender(NeuralRecommender, FactorRecommender):
     def _refresh(self) -> None:
         with torch.inference_mode():
             users, items = self.module_()
-        self.user_factors_, self.item_factors_ = users.float().cpu().numpy(), items.float().cpu().numpy()
+        self.user_factors_, self.item_factors_ = as_table(users), as_table(items)
 
     def _user_vectors(self, query: Query) -> NDArray[np.float32]:
         return np.where(query.users[:, None] >= 0, self.user_factors_[query.users], 0).astype(np.float32)

@@ -8,9 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.errors import ParameterError
+
 
 def n_threads(n_jobs: int) -> int:
     """Threads that `n_jobs` stands for: itself, or all processors for -1 (one fewer for -2, and so on)."""
+    if n_jobs == 0:
+        raise ParameterError("n_jobs=0 is not allowed; give a number of threads, or -1 for all processors")
     if n_jobs >= 1:
         return n_jobs
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -35,7 +39,6 @@ def over_rows(
         # One more than its weight, so that empty rows are spread too.
         cost = np.concatenate([[0], np.cumsum(weights.astype(np.float64) + 1)])
         edges = np.searchsorted(cost, np.linspace(0, cost[-1], n_ranges + 1)).astype(np.int64)
-        edges[-1] = n_rows
     with ThreadPoolExecutor(threads) as pool:
         calls = [pool.submit(function, int(a), int(b)) for a, b in itertools.pairwise(edges) if b > a]
         for call in calls:

@@ -2,7 +2,7 @@
 
 A matrix product from BLAS would be as fast, but its threads fight with the caller's, its last digit depends on the
 shape of the block, and it can give two equal vectors unequal scores. Here every score is the sum over D in one order:
-it depends on its two vectors alone. LLVM is given vectors of 16 floats and splits them into what the processor has.
+it depends on its two vectors alone.
 """
 
 # pyright: reportMissingParameterType=false
@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from recsys.kernels.vectors import FLOATS, INDEX, array_of, inline_ir, load, shuffle, spread, store, sum_products
 
 TILE_USERS = 6
 """Rows of a tile: 6 x 16 sums fill 12 of the 16 registers of AVX2."""
@@ -22,8 +23,7 @@ TILE_ITEMS = 16
 BLOCK = 8
 CHUNK = 32
 """Scores that `any_above` tests at once."""
-inline_ir: Any = intrinsic  # to the type checker: a call leaves out the first argument, which Numba adds
-FLOAT, INDEX = ir.FloatType(), ir.IntType(64)
+EIGHT = ir.VectorType(ir.FloatType(), BLOCK)
 
 
 @njit(cache=True, nogil=True)
@@ -63,41 +63,14 @@ def _tile_of(rows: int) -> Any:
     """Intrinsic that writes block[rows * tile :][:rows, column : column + 16] = users[tile].T @ panel."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        vector = ir.VectorType(FLOAT, TILE_ITEMS)
-        users, panel, block = (_array(context, builder, signature, args, i) for i in (0, 2, 3))
+        users, panel, block = (array_of(context, builder, signature, args, i) for i in (0, 2, 3))
         tile, column, depth = args[1], args[4], builder.extract_value(panel.shape, 0)
-        width = builder.extract_value(block.shape, 1)
-        user_floats = builder.gep(users.data, [builder.mul(tile, builder.mul(depth, INDEX(rows)))])
-        start, loop, done = builder.block, builder.append_basic_block("add"), builder.append_basic_block("store")
-        builder.cbranch(builder.icmp_signed("<", INDEX(0), depth), loop, done)
-
-        builder.position_at_end(loop)
-        zero = ir.Constant(vector, [0.0] * TILE_ITEMS)
-        d = builder.phi(INDEX)
-        d.add_incoming(INDEX(0), start)
-        sums = [builder.phi(vector) for _ in range(rows)]
-        items = _load(builder, panel.data, builder.mul(d, INDEX(TILE_ITEMS)), TILE_ITEMS)
-        added = []
-        for row, total in enumerate(sums):
-            total.add_incoming(zero, start)
-            at = builder.add(builder.mul(d, INDEX(rows)), INDEX(row))
-            user = _spread(builder, builder.load(builder.gep(user_floats, [at])))
-            product = builder.fmul(user, items, flags=("contract",))
-            added.append(builder.fadd(total, product, flags=("contract",)))
-            total.add_incoming(added[-1], loop)
-        following = builder.add(d, INDEX(1))
-        d.add_incoming(following, loop)
-        builder.cbranch(builder.icmp_signed("<", following, depth), loop, done)
-
-        builder.position_at_end(done)
-        for row, value in enumerate(added):
-            total = builder.phi(vector)
-            total.add_incoming(zero, start)
-            total.add_incoming(value, loop)
-            added[row] = total
-        for row, total in enumerate(added):
-            at = builder.add(builder.mul(builder.add(builder.mul(tile, INDEX(rows)), INDEX(row)), width), column)
-            _store(builder, total, block.data, at)
+        first = builder.mul(tile, INDEX(rows))
+        left, right = (users.data, builder.mul(first, depth)), (panel.data, INDEX(0), FLOATS)
+        totals = sum_products(builder, rows, left, INDEX(rows), right, INDEX(TILE_ITEMS), depth)
+        for row, total in enumerate(totals):
+            line = builder.mul(builder.add(first, INDEX(row)), builder.extract_value(block.shape, 1))
+            store(builder, total, block.data, builder.add(line, column))
         return context.get_dummy_value()
 
     def tile(typing: Any, users: Any, tile: Any, panel: Any, block: Any, column: Any) -> Any:
@@ -115,11 +88,11 @@ def _turn(typing: Any, vectors: Any, item: Any, d: Any, panel: Any, column: Any)
     """Transpose: panel[d : d + 8, column : column + 8] = vectors[item : item + 8, d : d + 8].T, in registers."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        vectors, panel = (_array(context, builder, signature, args, i) for i in (0, 3))
+        vectors, panel = (array_of(context, builder, signature, args, i) for i in (0, 3))
         item, d, column = args[1], args[2], args[4]
         depth = builder.extract_value(vectors.shape, 1)
         starts = [builder.add(builder.mul(builder.add(item, INDEX(i)), depth), d) for i in range(BLOCK)]
-        rows = [_load(builder, vectors.data, at, BLOCK) for at in starts]
+        rows = [load(builder, vectors.data, at, EIGHT) for at in starts]
         # Swap the off-diagonal halves of ever larger squares: 1 x 1, 2 x 2, 4 x 4.
         for side in (1, 2, 4):
             upper = [lane if not lane & side else BLOCK + lane - side for lane in range(BLOCK)]
@@ -127,10 +100,10 @@ def _turn(typing: Any, vectors: Any, item: Any, d: Any, panel: Any, column: Any)
             for i in range(BLOCK):
                 if not i & side:
                     a, b = rows[i], rows[i + side]
-                    rows[i], rows[i + side] = _shuffle(builder, a, b, upper), _shuffle(builder, a, b, lower)
+                    rows[i], rows[i + side] = shuffle(builder, a, b, upper), shuffle(builder, a, b, lower)
         for i, row in enumerate(rows):
             at = builder.add(builder.mul(builder.add(d, INDEX(i)), INDEX(TILE_ITEMS)), column)
-            _store(builder, row, panel.data, at)
+            store(builder, row, panel.data, at)
         return context.get_dummy_value()
 
     return types.void(vectors, types.intp, types.intp, panel, types.intp), build
@@ -141,37 +114,14 @@ def any_above(typing: Any, table: Any, row: Any, column: Any, bound: Any) -> Any
     """Whether one of table[row, column : column + 32] is greater than the bound (a NaN is not)."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        table = _array(context, builder, signature, args, 0)
+        table = array_of(context, builder, signature, args, 0)
         at = builder.add(builder.mul(args[1], builder.extract_value(table.shape, 1)), args[2])
-        bounds = _spread(builder, args[3])
+        bounds = spread(builder, args[3], FLOATS)
         greater = None
         for part in range(0, CHUNK, TILE_ITEMS):
-            scores = _load(builder, table.data, builder.add(at, INDEX(part)), TILE_ITEMS)
+            scores = load(builder, table.data, builder.add(at, INDEX(part)), FLOATS)
             found = builder.fcmp_ordered(">", scores, bounds)
             greater = found if greater is None else builder.or_(greater, found)
         return builder.icmp_unsigned("!=", builder.bitcast(greater, ir.IntType(16)), ir.IntType(16)(0))
 
     return types.boolean(table, types.intp, types.intp, types.float32), build
-
-
-def _array(context: Any, builder: Any, signature: Any, args: Any, i: int) -> Any:
-    return context.make_array(signature.args[i])(context, builder, args[i])
-
-
-def _load(builder: Any, data: Any, at: Any, lanes: int) -> Any:
-    return builder.load(builder.bitcast(builder.gep(data, [at]), ir.VectorType(FLOAT, lanes).as_pointer()), align=4)
-
-
-def _store(builder: Any, value: Any, data: Any, at: Any) -> None:
-    builder.store(value, builder.bitcast(builder.gep(data, [at]), value.type.as_pointer()), align=4)
-
-
-def _shuffle(builder: Any, a: Any, b: Any, lanes: list[int]) -> Any:
-    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes))
-
-
-def _spread(builder: Any, value: Any) -> Any:
-    """One float in all 16 lanes."""
-    nothing = ir.Constant(ir.VectorType(FLOAT, TILE_ITEMS), ir.Undefined)
-    first = builder.insert_element(nothing, value, ir.IntType(32)(0))
-    return _shuffle(builder, first, nothing, [0] * TILE_ITEMS)

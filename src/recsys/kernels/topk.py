@@ -17,7 +17,7 @@ from recsys.kernels.parallel import n_threads, over_rows
 from recsys.kernels.tile import CHUNK, TILE_ITEMS, TILE_USERS, any_above, pack_users, score_block
 
 Lists = tuple[NDArray[np.int64], NDArray[np.float32]]
-_LAYOUT: tuple[Literal["C"], Literal["A"], Literal["W"]] = ("C", "A", "W")
+LAYOUT: tuple[Literal["C"], Literal["A"], Literal["W"]] = ("C", "A", "W")
 """What the kernels are compiled for: contiguous, aligned, writable. Anything else is copied."""
 
 USERS_IN_BLOCK, ITEMS_IN_BLOCK = 192, 256
@@ -25,7 +25,7 @@ USERS_IN_BLOCK, ITEMS_IN_BLOCK = 192, 256
 
 
 @njit(cache=True, nogil=True)
-def _sift_down(scores, items, row, size):
+def sift_down(scores, items, row, size):
     """Restore the heap of a row after its root, the entry to drop first, was replaced.
 
     Of two entries the one to drop is that of the lower score or, of equal scores, of the larger code.
@@ -74,19 +74,19 @@ def _offer(block, n_rows, first, n_items, seen_at, seen_end, seen_items, best_it
                     if at == seen_end[row] or seen_items[at] != item:
                         best_scores[row, 0] = score
                         best_items[row, 0] = item
-                        _sift_down(best_scores, best_items, row, width)
+                        sift_down(best_scores, best_items, row, width)
                         worst = best_scores[row, 0]
 
 
 @njit(cache=True, nogil=True)
-def _sort(best_items, best_scores, n_rows, width):
+def sort_heaps(best_items, best_scores, n_rows, width):
     """Turn each row's heap into a list, best first."""
     for row in range(n_rows):
         for last in range(width - 1, 0, -1):
             score, item = best_scores[row, 0], best_items[row, 0]
             best_scores[row, 0] = best_scores[row, last]
             best_items[row, 0] = best_items[row, last]
-            _sift_down(best_scores, best_items, row, last)
+            sift_down(best_scores, best_items, row, last)
             best_scores[row, last] = score
             best_items[row, last] = item
 
@@ -120,7 +120,7 @@ def top_k_scores(
     def rank(low: int, high: int) -> None:
         lists = items[low:high], best[low:high]
         _offer(table[low:high], high - low, 0, table.shape[1], *seen.rows(low, high), *lists, width)
-        _sort(*lists, high - low, width)
+        sort_heaps(*lists, high - low, width)
 
     if width and len(table):
         over_rows(rank, len(table), n_jobs)
@@ -161,7 +161,7 @@ def top_k_dot(
             lists = items[low:high], best[low:high]
             packed = pack_users(users[low:high])
             _rank(packed, vectors, high - low, *seen.rows(low, high), *lists, width, panel, block)
-            _sort(*lists, high - low, width)
+            sort_heaps(*lists, high - low, width)
 
     if width and len(users):
         over_rows(rank, -(-len(users) // n_rows), n_jobs)
@@ -180,8 +180,8 @@ class _Seen:
     def __init__(self, n_rows: int, indptr: ArrayLike | None, items: ArrayLike | None) -> None:
         if (indptr is None) != (items is None):
             raise ParameterError("seen_indptr and seen_items go together: pass both or neither")
-        self.indptr = np.zeros(n_rows + 1, np.int64) if indptr is None else np.require(indptr, np.int64, _LAYOUT)
-        self.items = np.empty(0, np.int32) if items is None else np.require(items, np.int32, _LAYOUT)
+        self.indptr = np.zeros(n_rows + 1, np.int64) if indptr is None else np.require(indptr, np.int64, LAYOUT)
+        self.items = np.empty(0, np.int32) if items is None else np.require(items, np.int32, LAYOUT)
         if self.indptr.shape != (n_rows + 1,):
             raise DataError(f"seen_indptr needs {n_rows + 1} entries for {n_rows} rows, got {self.indptr.shape}")
         if self.indptr[0] < 0 or self.indptr[-1] > len(self.items) or (self.indptr[1:] < self.indptr[:-1]).any():
@@ -193,7 +193,7 @@ class _Seen:
 
 
 def _floats(values: ArrayLike, name: str) -> NDArray[np.float32]:
-    table = np.require(values, np.float32, _LAYOUT)
+    table = np.require(values, np.float32, LAYOUT)
     if table.ndim != 2:
         raise DataError(f"{name} must have two dimensions, got shape {table.shape}")
     return table

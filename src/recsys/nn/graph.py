@@ -30,11 +30,17 @@ class _SymmetricProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, adjacency: Tensor, x: Tensor) -> Tensor:
         ctx.adjacency = adjacency
-        return adjacency @ x
+        return _product(adjacency, x)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> Any:
-        return None, ctx.adjacency @ grad_outputs[0].contiguous()
+        return None, _product(ctx.adjacency, grad_outputs[0].contiguous())
+
+
+def _product(adjacency: Tensor, x: Tensor) -> Tensor:
+    # Sparse products have no half precision.
+    with torch.autocast(x.device.type, enabled=False):
+        return adjacency @ x
 
 
 def propagate(adjacency: Tensor, x: Tensor, n_layers: int) -> Tensor:

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 BLOCK_BYTES = 32 * 2**20
 """Size of the largest block of logits that the softmax over the catalogue holds."""
@@ -26,7 +27,7 @@ def gbce_loss(positive: Tensor, negative: Tensor, n_items: int, t: float = 0.75)
     beta = a (t (1 - 1/a) + 1/a) with a = K / (n_items - 1) the share of negatives drawn, so -ln sigmoid^beta is
     beta softplus(-positive); mean over all 1 + K terms. (Petrov & Macdonald, "gSASRec", RecSys 2023.)
     """
-    share = negative.shape[-1] / (n_items - 1)
+    share = negative.shape[-1] / max(n_items - 1, 1)
     beta = share * (t * (1 - 1 / share) + 1 / share)
     return (beta * F.softplus(-positive) + F.softplus(negative).sum(-1)).mean() / (1 + negative.shape[-1])
 
@@ -55,7 +56,8 @@ class _SoftmaxLoss(torch.autograd.Function):
         return total / n
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         grad_states, grad_items = ctx.saved_tensors
         return grad_outputs[0] * grad_states, grad_outputs[0] * grad_items, None
 

@@ -1,6 +1,6 @@
 """The one training loop, the examples it runs over, and the negatives drawn for them."""
 
-from recsys.training.checkpoint import Checkpoint
+from recsys.training.checkpoint import Checkpoint, run_key
 from recsys.training.examples import Examples, PairExamples, ProfileExamples, SequenceExamples
 from recsys.training.negatives import Negatives
 from recsys.training.trainer import Trainer, pick_device, seeded
@@ -14,5 +14,6 @@ __all__ = [
     "SequenceExamples",
     "Trainer",
     "pick_device",
+    "run_key",
     "seeded",
 ]

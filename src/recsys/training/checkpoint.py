@@ -1,16 +1,19 @@
 """Where a training run stands, on disk after every epoch, so that a killed fit goes on where it was."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from recsys.data import Dataset
 from recsys.errors import LoadError
 
 
@@ -35,17 +38,21 @@ class Checkpoint:
         try:
             with safe_open(str(self.path), framework="pt") as file:
                 head = json.loads(file.metadata()["run"])
+                key, values = head["key"], head["values"]
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
         except Exception as error:  # safetensors raises its own kinds for a cut file
             raise LoadError(f"{self.path} is no checkpoint or is damaged ({error}); remove it to start over") from error
-        if head["key"] != self.key:
-            raise LoadError(f"{self.path} belongs to another model or data set; remove it or name another checkpoint")
-        return Progress(tensors, head["values"])
+        if key != self.key:
+            raise LoadError(
+                f"{self.path} belongs to another model, other hyperparameters or other data; remove it or name another "
+                "checkpoint"
+            )
+        return Progress(tensors, values)
 
     def write(self, progress: Progress) -> None:
         """Replace the file in one step: a kill leaves the old one or the new one."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self.path.with_suffix(self.path.suffix + ".part")
+        fresh = self.path.with_name(f"{self.path.name}.part")
         tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in progress.tensors.items()}
         save_file(tensors, str(fresh), {"run": json.dumps({"key": self.key, "values": progress.values})})
         fresh.replace(self.path)
@@ -73,3 +80,29 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, prefix: str, tensors: Ma
             index, key = name.removeprefix(f"{prefix}.").split(".", 1)
             state.setdefault(int(index), {})[key] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def run_key(settings: Any, *datasets: Dataset | None) -> str:
+    """Digest of what makes a run the same: settings that JSON can hold, and all that models read of the data sets."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=repr).encode())
+    for data in datasets:
+        digest.update(b"no data" if data is None else b"data")
+        if data is not None:
+            digest.update(json.dumps([data.n_users, data.n_items]).encode())
+            rows = (data.user_codes, data.item_codes, data.ratings, data.labels, data.weights, data.timestamps)
+            for values in (*rows, data.social_edges, data.social_weights):
+                digest_array(digest, values)
+            for table in (data.user_features, data.item_features, data.context):
+                for column in () if table is None else table.columns:
+                    digest.update(json.dumps([column.name, column.kind, column.size]).encode())
+                    for values in (column.codes, column.indptr, column.values, column.vectors):
+                        digest_array(digest, values)
+    return digest.hexdigest()
+
+
+def digest_array(digest: Any, values: Any) -> None:
+    """Feed an array to a digest, with its type and shape, so that no two feeds read alike."""
+    head = None if values is None else [values.dtype.str, values.shape]
+    digest.update(json.dumps(head).encode())
+    if values is not None:
+        digest.update(np.ascontiguousarray(values).tobytes())

@@ -49,6 +49,30 @@ class PairExamples:
         return PairBatch(self.users[rows], self.items[rows])
 
 
+class UserPairExamples:
+    """As many draws as there are pairs, each of a user, uniform among those with items, and one of the user's items."""
+
+    def __init__(self, history: Histories):
+        self.indptr = torch.from_numpy(np.asarray(history.indptr)).long()
+        self.items = torch.from_numpy(np.asarray(history.items)).long()
+        self.users = torch.nonzero(self.indptr.diff() > 0)[:, 0]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def to(self, device: torch.device) -> Self:
+        """The same on a device."""
+        self.indptr, self.items, self.users = self.indptr.to(device), self.items.to(device), self.users.to(device)
+        return self
+
+    def batch(self, rows: Tensor) -> PairBatch:
+        """As many fresh draws as there are numbers."""
+        users = self.users[torch.randint(len(self.users), rows.shape, device=rows.device)]
+        lengths = self.indptr[users + 1] - self.indptr[users]
+        place = (torch.rand(rows.shape, device=rows.device, dtype=torch.float64) * lengths).long()
+        return PairBatch(users, self.items[self.indptr[users] + torch.minimum(place, lengths - 1)])
+
+
 class ProfileBatch(NamedTuple):
     """Rows of the interaction matrix, ragged: items (N,) of all rows one after the other, lengths (B,), rows (B,)."""
 
@@ -128,4 +152,4 @@ class SequenceExamples:
 def ragged_positions(starts: Tensor, lengths: Tensor) -> Tensor:
     """Positions of several runs one after the other: runs start at `starts` (B,) and are `lengths` (B,) long."""
     ends = torch.cumsum(lengths, 0)
-    return torch.arange(int(ends[-1]), device=starts.device) + torch.repeat_interleave(starts - ends + lengths, lengths)
+    return torch.arange(int(lengths.sum()), device=starts.device) + torch.repeat_interleave(starts - ends + lengths, lengths)

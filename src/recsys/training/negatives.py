@@ -1,4 +1,4 @@
-"""Negatives drawn on the device that trains, verified not to be positives of their user."""
+"""Negatives drawn on the device that trains, none of them a positive of its user."""
 
 from typing import Self
 
@@ -6,47 +6,68 @@ import torch
 from torch import Tensor
 
 ROUNDS = 8
-"""Redraws of a negative that turns out to be a positive; one left after them belongs to a user who has nearly all
-items."""
+"""Redraws of a weighted negative that turns out to be a positive; one left after them is drawn uniformly."""
 
 
 class Negatives:
-    """Items that a user has no interaction with, drawn uniformly or in proportion to `weights` (I,)."""
+    """Items that a user has no interaction with, drawn uniformly or in proportion to `weights` (I,).
+
+    A user of n positives has I - n negatives. The r-th of them is r + j, where j of the positives p_0 < p_1 < ... lie
+    below it, those with p_j - j <= r: one binary search a draw, on any device, in 16 bytes a pair. A user who has
+    every item gets any of them.
+    """
 
     def __init__(self, users: Tensor, items: Tensor, n_items: int, weights: Tensor | None = None):
         self.n_items = n_items
-        # One sorted key a pair: membership is a binary search, on any device, in 8 bytes a pair.
+        # One sorted key a pair: user I + p_j, and beside it user I + p_j - j.
         self.positives = torch.unique(users.long() * n_items + items.long())
+        counts = torch.bincount(self.positives // n_items)
+        self.starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        place = torch.arange(len(self.positives), device=self.positives.device)
+        self.gaps = self.positives - (place - torch.repeat_interleave(self.starts[:-1], counts))
         self.cumulative = None if weights is None else torch.cumsum(weights.double(), 0) / weights.double().sum()
 
     def to(self, device: torch.device) -> Self:
         """The same on a device."""
-        self.positives = self.positives.to(device)
+        self.positives, self.gaps, self.starts = (
+            table.to(device) for table in (self.positives, self.gaps, self.starts)
+        )
         self.cumulative = None if self.cumulative is None else self.cumulative.to(device)
         return self
 
     def draw(self, users: Tensor, n_negatives: int) -> Tensor:
         """Negatives for each user: (B,) codes to (B, K)."""
-        users = users[:, None].expand(-1, n_negatives)
-        drawn = self._propose(users)
+        if self.cumulative is None:
+            return self._uniform(users, n_negatives)
+        drawn = self._weighted(self.cumulative, users, n_negatives)
         for _ in range(ROUNDS):
-            wrong = self.is_positive(users, drawn)
+            wrong = self.is_positive(users[:, None], drawn)
             # No early exit on a GPU: asking whether any is wrong would wait for the device.
             if wrong.device.type == "cpu" and not bool(wrong.any()):
-                break
-            drawn = torch.where(wrong, self._propose(users), drawn)
-        return drawn
+                return drawn
+            drawn = torch.where(wrong, self._weighted(self.cumulative, users, n_negatives), drawn)
+        return torch.where(self.is_positive(users[:, None], drawn), self._uniform(users, n_negatives), drawn)
 
     def is_positive(self, users: Tensor, items: Tensor) -> Tensor:
-        """Whether each user has interacted with the item beside it; both of one shape."""
-        if len(self.positives) == 0:
-            return torch.zeros_like(items, dtype=torch.bool)
+        """Whether each user has interacted with the item; shapes that broadcast."""
         keys = users * self.n_items + items
+        if len(self.positives) == 0:
+            return torch.zeros_like(keys, dtype=torch.bool)
         at = torch.searchsorted(self.positives, keys).clamp_(max=len(self.positives) - 1)
         return self.positives[at] == keys
 
-    def _propose(self, users: Tensor) -> Tensor:
-        if self.cumulative is None:
-            return torch.randint(self.n_items, users.shape, device=users.device)
-        uniform = torch.rand(users.shape, device=users.device, dtype=torch.float64)
-        return torch.searchsorted(self.cumulative, uniform).clamp_(max=self.n_items - 1)
+    def _uniform(self, users: Tensor, n_negatives: int) -> Tensor:
+        # Users beyond the last one that has positives have none.
+        start, stop = (self.starts[one.clamp(max=len(self.starts) - 1)] for one in (users, users + 1))
+        free = self.n_items - (stop - start)
+        choices = torch.where(free > 0, free, self.n_items)[:, None]
+        uniform = torch.rand((len(users), n_negatives), device=users.device, dtype=torch.float64)
+        # A product with a number below 1 may round up to the end of the range.
+        r = torch.minimum((uniform * choices).long(), choices - 1)
+        below = torch.searchsorted(self.gaps, users[:, None] * self.n_items + r, right=True) - start[:, None]
+        return torch.where(free[:, None] > 0, r + below, r)
+
+    def _weighted(self, cumulative: Tensor, users: Tensor, n_negatives: int) -> Tensor:
+        uniform = torch.rand((len(users), n_negatives), device=users.device, dtype=torch.float64)
+        # To the right of equal sums: an item of weight 0 ends where it begins.
+        return torch.searchsorted(cumulative, uniform, right=True).clamp_(max=self.n_items - 1)

@@ -1,8 +1,9 @@
 """The one training loop: epochs of shuffled batches, validation, early stopping, best weights, checkpoints, a log."""
 
 import logging
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,35 +11,58 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from tqdm.auto import tqdm
 
 from recsys.embedding.optim import SparseAdam
-from recsys.errors import ParameterError, RecsysError
+from recsys.errors import LoadError, ParameterError, TrainingError
 from recsys.training.checkpoint import Checkpoint, Progress, optimizer_tensors, restore_optimizer
 from recsys.training.examples import Examples
 
 LOGGER = logging.getLogger(__name__)
+CPU = torch.device("cpu")
 
 
 def pick_device(name: str) -> torch.device:
     """The device that "auto" stands for, or the named one; an absent one is refused."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    ways_out = 'give "auto", "cpu", "cuda" or the number of a GPU, as in "cuda:0"'
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ParameterError(f'device={name!r} is not allowed; give "auto", "cpu" or "cuda"') from error
-    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ParameterError(f"device={name!r} is not allowed; {ways_out}") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ParameterError(f"device={name!r} is not allowed; {ways_out}")
+    n_devices = torch.cuda.device_count() if device.type == "cuda" else 1
+    if n_devices == 0:
         raise ParameterError(f'device={name!r}, but torch sees no CUDA device; give "auto" or "cpu"')
+    if (device.index or 0) >= n_devices:
+        raise ParameterError(f"device={name!r}, but torch sees {n_devices} of its kind, numbered from 0")
     return device
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Draw from `seed` inside the block and leave the caller's random state as it was."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+def seeded(seed: int, device: torch.device = CPU) -> Iterator[None]:
+    """Draw from `seed` inside the block, on the CPU and on the device, and leave the caller's random state as it was."""
+    gpus = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(gpus, device_type="cuda"):
+        # One generator each: `torch.manual_seed` seeds every GPU, also those whose state is not kept here.
+        torch.default_generator.manual_seed(seed % 2**63)
+        for gpu in gpus:
+            with torch.cuda.device(gpu):
+                torch.cuda.manual_seed(seed % 2**63)
         yield
+
+
+@dataclass
+class Run:
+    """Where a training run stands: a row an epoch, and the weights of the best one."""
+
+    log: list[dict[str, float]] = field(default_factory=list)
+    best: dict[str, Tensor] | None = None
+    best_score: float = math.nan
+    best_epoch: int = 0
 
 
 @dataclass
@@ -55,7 +79,9 @@ class Trainer:
     monitor: str | None = None
     greater_is_better: bool = True
     checkpoint: Checkpoint | None = None
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    device: torch.device = CPU
+    name: str = "Training"
+    """What the progress bar and errors call the run."""
 
     def run(
         self,
@@ -69,33 +95,31 @@ class Trainer:
         The log has a row an epoch: epoch, loss (mean over batches), the monitored metric, seconds.
         """
         optimizers = self._optimizers(net)
-        log, best, best_score = self._resume(net, optimizers)
-        bar = tqdm(total=self.epochs, initial=len(log), disable=self.verbose < 1, desc=type(net).__name__)
-        for epoch in range(len(log) + 1, self.epochs + 1):
-            start = time.perf_counter()
-            row: dict[str, float] = {"epoch": epoch, "loss": self._epoch(net, examples, loss, optimizers)}
-            if validate is not None and self.monitor is not None:
-                net.eval()
-                row[self.monitor] = score = validate()
-                if best is None or ((score > best_score) == self.greater_is_better and score != best_score):
-                    best_score, best = score, {k: v.detach().clone() for k, v in net.state_dict().items()}
-                    row["best"] = 1.0
-            log.append({**row, "seconds": time.perf_counter() - start})
-            bar.update()
-            bar.set_postfix({name: f"{value:.4g}" for name, value in row.items() if name not in ("epoch", "best")})
-            if self.checkpoint is not None:
-                self._write(net, optimizers, log, best, best_score)
-            if self._should_stop(log, best is not None):
-                break
-        bar.close()
-        if best is not None:
-            net.load_state_dict(best)
+        run = self._resume(net, optimizers)
+        with tqdm(total=self.epochs, initial=len(run.log), disable=self.verbose < 1, desc=self.name) as bar:
+            while len(run.log) < self.epochs and not self._should_stop(run):
+                start = time.perf_counter()
+                mean = self._epoch(net, examples, loss, optimizers)
+                row: dict[str, float] = {"epoch": len(run.log) + 1, "loss": mean}
+                self._check(net, row)
+                if validate is not None and self.monitor is not None:
+                    net.eval()
+                    row[self.monitor] = validate()
+                    self._compare(net, run, row)
+                run.log.append({**row, "seconds": time.perf_counter() - start})
+                bar.update()
+                bar.set_postfix({name: f"{value:.4g}" for name, value in row.items() if name != "epoch"})
+                self._write(net, optimizers, run)
+        if run.best is not None:
+            net.load_state_dict(run.best)
         net.eval()
         if self.checkpoint is not None:
             self.checkpoint.remove()
-        return pd.DataFrame(log).drop(columns="best", errors="ignore")
+        return pd.DataFrame(run.log)
 
-    def _epoch(self, net: nn.Module, examples: Examples, loss: Callable[..., Tensor], optimizers: list[Any]) -> float:
+    def _epoch(
+        self, net: nn.Module, examples: Examples, loss: Callable[..., Tensor], optimizers: Sequence[Optimizer]
+    ) -> float:
         net.train()
         order = torch.randperm(len(examples)).to(self.device)
         total = torch.zeros((), device=self.device)
@@ -110,54 +134,75 @@ class Trainer:
             for optimizer in optimizers:
                 optimizer.step()
             total += value.detach()
-        mean = float(total) / max(len(batches), 1)
-        if mean != mean:
-            raise RecsysError(f"{type(net).__name__}: the loss became NaN; lower the learning_rate or check the data")
-        return mean
+        return float(total) / max(len(batches), 1)
 
-    def _optimizers(self, net: nn.Module) -> list[torch.optim.Optimizer]:
+    def _optimizers(self, net: nn.Module) -> list[Optimizer]:
         """Adam for dense parameters, and for tables with sparse gradients a step that touches only the batch's rows."""
         sparse = [m.weight for m in net.modules() if getattr(m, "sparse", False) and isinstance(m.weight, nn.Parameter)]
         taken = {id(one) for one in sparse}
         dense = [one for one in net.parameters() if id(one) not in taken and one.requires_grad]
-        optimizers: list[torch.optim.Optimizer] = []
+        optimizers: list[Optimizer] = []
         if dense:
             optimizers.append(torch.optim.Adam(dense, self.learning_rate, weight_decay=self.weight_decay))
         if sparse:
             optimizers.append(SparseAdam(sparse, lr=self.learning_rate, weight_decay=self.weight_decay))
         return optimizers
 
-    def _should_stop(self, log: list[dict[str, float]], watched: bool) -> bool:
-        if self.patience is None or not watched:
-            return False
-        since = next(i for i, row in enumerate(reversed(log)) if "best" in row)
-        if since >= self.patience:
-            LOGGER.info("stopped after epoch %d: no better %s for %d epochs", len(log), self.monitor, since)
-        return since >= self.patience
+    def _check(self, net: nn.Module, row: dict[str, float]) -> None:
+        """Refuse a run that diverged. The weights tell of a last step too large, which no later loss would show."""
+        finite = torch.stack([torch.isfinite(one).all() for one in net.parameters()]).all()
+        what = "loss" if not math.isfinite(row["loss"]) else None if bool(finite) else "weights"
+        if what is not None:
+            raise TrainingError(
+                f"{self.name}: the {what} became NaN or infinite in epoch {row['epoch']} with "
+                f"learning_rate={self.learning_rate:g}; lower it, or look for extreme values in the data"
+            )
 
-    def _write(self, net: nn.Module, optimizers: list[Any], log: list[Any], best: Any, best_score: float) -> None:
+    def _compare(self, net: nn.Module, run: Run, row: dict[str, float]) -> None:
+        """Keep the weights of the best epoch so far; of equal ones the first, and none whose score is NaN."""
+        score = row[str(self.monitor)]
+        gain = score - run.best_score if self.greater_is_better else run.best_score - score
+        if gain > 0 or (run.best is None and not math.isnan(score)):
+            run.best = {name: tensor.detach().clone() for name, tensor in net.state_dict().items()}
+            run.best_score, run.best_epoch = score, len(run.log) + 1
+
+    def _should_stop(self, run: Run) -> bool:
+        since = len(run.log) - run.best_epoch
+        stop = self.patience is not None and run.best is not None and since >= self.patience
+        if stop:
+            LOGGER.info("%s: stopped, no better %s for %d epochs", self.name, self.monitor, since)
+        return stop
+
+    # -- checkpoints -------------------------------------------------------------------------------------------------
+
+    def _write(self, net: nn.Module, optimizers: Sequence[Optimizer], run: Run) -> None:
+        if self.checkpoint is None:
+            return
         tensors = {f"net.{name}": tensor for name, tensor in net.state_dict().items()}
-        tensors |= {f"best.{name}": tensor for name, tensor in (best or {}).items()}
+        tensors |= {f"best.{name}": tensor for name, tensor in (run.best or {}).items()}
         for i, optimizer in enumerate(optimizers):
             tensors |= optimizer_tensors(optimizer, f"optimizer{i}")
         tensors["rng.cpu"] = torch.get_rng_state()
         if self.device.type == "cuda":
             tensors["rng.cuda"] = torch.cuda.get_rng_state(self.device)
-        assert self.checkpoint is not None
-        self.checkpoint.write(Progress(tensors, {"log": log, "best_score": best_score}))
+        values = {"log": run.log, "best_score": run.best_score, "best_epoch": run.best_epoch}
+        self.checkpoint.write(Progress(tensors, values))
 
-    def _resume(
-        self, net: nn.Module, optimizers: list[Any]
-    ) -> tuple[list[dict[str, float]], dict[str, Tensor] | None, float]:
+    def _resume(self, net: nn.Module, optimizers: Sequence[Optimizer]) -> Run:
+        """Where the run was cut off, with the network, the optimizers and the random state as they were."""
         progress = None if self.checkpoint is None else self.checkpoint.read()
-        if progress is None:
-            return [], None, 0.0
+        if self.checkpoint is None or progress is None:
+            return Run()
         tensors = progress.tensors
-        net.load_state_dict({n.removeprefix("net."): t for n, t in tensors.items() if n.startswith("net.")})
-        for i, optimizer in enumerate(optimizers):
-            restore_optimizer(optimizer, f"optimizer{i}", tensors)
-        torch.set_rng_state(tensors["rng.cpu"])
-        if self.device.type == "cuda" and "rng.cuda" in tensors:
-            torch.cuda.set_rng_state(tensors["rng.cuda"], self.device)
         best = {n.removeprefix("best."): t.to(self.device) for n, t in tensors.items() if n.startswith("best.")}
-        return progress.values["log"], best or None, progress.values["best_score"]
+        try:
+            net.load_state_dict({n.removeprefix("net."): t for n, t in tensors.items() if n.startswith("net.")})
+            for i, optimizer in enumerate(optimizers):
+                restore_optimizer(optimizer, f"optimizer{i}", tensors)
+            torch.set_rng_state(tensors["rng.cpu"])
+            if "rng.cuda" in tensors and self.device.type == "cuda":
+                torch.cuda.set_rng_state(tensors["rng.cuda"], self.device)
+            return Run(best=best or None, **progress.values)
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            path, what = self.checkpoint.path, " ".join(str(error).split())
+            raise LoadError(f"{path} does not fit {self.name} ({what}); remove it to start over") from error

@@ -88,7 +88,10 @@ class MultVAE(ProfileRecommender):
     def _loss(self, net: Any, batch: ProfileBatch) -> Tensor:
         mean, log_variance = net.encode(batch.items, batch.lengths)
         code = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
-        beta = (net.steps / self.kl_steps).clamp(max=self.kl_cap)
+        beta = self._kl_weight(net.steps)
         net.steps += 1
         likelihood = multinomial_loss(net.decoder(code), batch.items, batch.lengths)
         return likelihood + beta * kl_loss(mean, log_variance)
+
+    def _kl_weight(self, steps: Tensor) -> Tensor:
+        return (steps / self.kl_steps).clamp(max=self.kl_cap)

@@ -7,18 +7,21 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 
 from recsys.base import Query, Recommender
-from recsys.data import Column, Dataset, frames
+from recsys.data import Dataset, frames
 from recsys.errors import DataError
+from recsys.models.content.vectors import item_vectors, reads_as_text, row_squares
 from recsys.request import check_count
+
+BLOCK = 1 << 24
+"""Numbers of a block of dense profiles."""
 
 
 class ContentKNN(Recommender):
     """Cosine, dot product or Euclidean distance between a profile and the items' feature vectors.
 
-    A vector column enters as it is and a numeric one standardized; tags and categories enter by TF-IDF, a tag
-    weighing ln((1 + I) / (1 + n)) + 1 for n items that have it, each column scaled to norm 1. With "euclidean" the
-    score is minus the
-    distance.
+    A vector column enters as it is and a numeric one standardized; tags, categories and the words of texts enter by
+    TF-IDF, a word weighing (1 + ln count) (ln((1 + I) / (1 + n)) + 1) for n items that have it, each column scaled to
+    norm 1. A profile is weighted by `weight` where the data has one. With "euclidean" the score is minus the distance.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("item_features",)
@@ -26,26 +29,39 @@ class ContentKNN(Recommender):
 
     metric: Literal["cosine", "dot", "euclidean"] = "cosine"
     """How a profile and an item are compared."""
+    text: tuple[str, ...] | Literal["auto"] = "auto"
+    """String columns that are read word by word; "auto": those of several words of which hardly any value repeats."""
 
-    vectors_: Any
+    dense_: NDArray[np.float64]
+    sparse_: Any
 
     def _fit(self, data: Dataset, validation: Dataset | None) -> None:
         features = data.item_features
         assert features is not None
         if not features.columns:
             raise DataError("ContentKNN: the item features have no column beside the ids")
-        self.vectors_ = sp.hstack([column_vectors(column, data.n_items) for column in features.columns]).tocsr()
+        auto = tuple(column.name for column in features.columns if reads_as_text(column))
+        text = auto if self.text == "auto" else self.text
+        for name in text:
+            vocabulary = features[name].vocabulary
+            if features[name].kind != "categorical" or (vocabulary is not None and vocabulary.kind != "strings"):
+                raise DataError(f"ContentKNN: text={self.text!r}, but {name!r} is no column of strings")
+        self.dense_, self.sparse_ = item_vectors(features.columns, text, data.n_items)
 
     def nearest(self, vector: ArrayLike, k: int = 10) -> Any:
-        """Items nearest to a vector (D,): a frame of item, rank and `distance` (euclidean) or `similarity`."""
+        """Items nearest to a vector (D,): a frame of item, rank and `distance` (euclidean) or `similarity`.
+
+        The vector holds the numbers of vector and numeric columns first, then one for every tag, category and word.
+        """
         self._check_fitted()
         k = check_count("ContentKNN", "k", k)
         profile = np.asarray(vector, np.float64).reshape(1, -1)
-        if profile.shape[1] != self.vectors_.shape[1]:
+        n_dense, n_sparse = self.dense_.shape[1], self.sparse_.shape[1]
+        if profile.shape[1] != n_dense + n_sparse:
             raise DataError(
-                f"ContentKNN.nearest: the vector has {profile.shape[1]} numbers, items have {self.vectors_.shape[1]}"
+                f"ContentKNN.nearest: the vector has {profile.shape[1]} numbers, items have {n_dense + n_sparse}"
             )
-        scores = self._compare(sp.csr_matrix(profile))[0]
+        scores = self._compare(profile[:, :n_dense], sp.csr_matrix(profile[:, n_dense:]), np.float64)[0]
         best = np.argsort(-scores, kind="stable")[:k]
         name, sign = ("distance", -1) if self.metric == "euclidean" else ("similarity", 1)
         columns = {
@@ -56,42 +72,31 @@ class ContentKNN(Recommender):
         return frames.build(columns, self.frame_kind_)
 
     def _score_items(self, query: Query) -> NDArray[np.float32]:
-        history = query.history.matrix(len(self.items_)).astype(np.float64)
-        lengths = np.maximum(np.diff(history.indptr), 1)
-        return self._compare(sp.diags(1 / lengths) @ history @ self.vectors_).astype(np.float32)
+        values = "ones" if query.history.weights is None else "weight"
+        history = query.history.matrix(len(self.items_), values).astype(np.float64)
+        totals = np.asarray(history.sum(1)).ravel()
+        history = sp.diags(1 / np.where(totals > 0, totals, 1)) @ history
+        return self._compare(history @ self.dense_, history @ self.sparse_)
 
     def _item_similarity(self, items: NDArray[np.int64]) -> NDArray[np.float32]:
-        return self._compare(self.vectors_[items]).astype(np.float32)
+        return self._compare(self.dense_[items], self.sparse_[items])
 
-    def _compare(self, profiles: Any) -> NDArray[np.float64]:
-        """Scores (B, I) of sparse profiles (B, D): larger is nearer."""
-        dot = np.asarray((profiles @ self.vectors_.T).todense(), np.float64)
-        if self.metric == "dot":
-            return dot
-        own, other = row_squares(profiles)[:, None], row_squares(self.vectors_)[None]
-        if self.metric == "euclidean":
-            # Rounding can leave a square of zero below it.
-            return -np.sqrt(np.maximum(own + other - 2 * dot, 0))
-        norm = np.sqrt(own * other)
-        return np.where(norm > 0, dot / np.where(norm > 0, norm, 1), 0)
-
-
-def row_squares(matrix: Any) -> NDArray[np.float64]:
-    """Squared norm of each row."""
-    return np.asarray(matrix.multiply(matrix).sum(1), np.float64).ravel()
-
-
-def column_vectors(column: Column, n_items: int) -> Any:
-    """One feature column as sparse vectors (I, d)."""
-    if column.kind == "vector":
-        return sp.csr_matrix(column.vectors.astype(np.float64))
-    if column.kind == "numeric":
-        return sp.csr_matrix(column.values.astype(np.float64)[:, None])
-    indptr = np.arange(n_items + 1) if column.kind == "categorical" else column.indptr
-    rows, known = np.repeat(np.arange(n_items), np.diff(indptr)), column.codes >= 0
-    entries = (np.ones(int(known.sum())), (rows[known], column.codes[known]))
-    counts = sp.csr_matrix(entries, shape=(n_items, max(column.size, 1)))
-    holders = np.bincount(counts.indices, minlength=counts.shape[1])
-    weighted = counts @ sp.diags(np.log((1 + n_items) / (1 + holders)) + 1)
-    norms = np.sqrt(row_squares(weighted))
-    return sp.diags(1 / np.where(norms > 0, norms, 1)) @ weighted
+    def _compare(self, dense: NDArray[np.float64], sparse: Any, dtype: Any = np.float32) -> NDArray[Any]:
+        """Scores (B, I) of profiles (B, d) and (B, s): larger is nearer."""
+        scores = np.empty((len(dense), len(self.dense_)), dtype)
+        other = np.square(self.dense_).sum(1) + row_squares(self.sparse_)
+        step = max(1, BLOCK // max(1, *self.sparse_.shape))
+        for rows in (slice(start, start + step) for start in range(0, len(dense), step)):
+            # A sparse times a dense matrix: profiles of many items have most of the words.
+            dot = dense[rows] @ self.dense_.T + (self.sparse_ @ sparse[rows].T.toarray()).T
+            if self.metric == "dot":
+                scores[rows] = dot
+                continue
+            own = np.square(dense[rows]).sum(1) + row_squares(sparse[rows])
+            if self.metric == "euclidean":
+                # Rounding can leave a square of zero below it.
+                scores[rows] = -np.sqrt(np.maximum(own[:, None] + other - 2 * dot, 0))
+            else:
+                norm = np.sqrt(own[:, None] * other)
+                scores[rows] = np.where(norm > 0, dot / np.where(norm > 0, norm, 1), 0)
+        return scores

@@ -12,8 +12,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from recsys.base import FactorRecommender, Query
+from recsys.base import Query
 from recsys.data import Dataset, Histories
+from recsys.factor import FactorRecommender
 from recsys.kernels.als import solve_rows
 from recsys.params import NonNegative, NonNegativeInt, Positive, PositiveInt
 

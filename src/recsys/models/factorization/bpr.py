@@ -11,9 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from recsys.base import FactorRecommender, Query
+from recsys.base import Query
 from recsys.data import Dataset
 from recsys.errors import RecsysError
+from recsys.factor import FactorRecommender
 from recsys.kernels.sgd import bpr_epoch
 from recsys.params import NonNegative, NonNegativeInt, Positive, PositiveInt
 

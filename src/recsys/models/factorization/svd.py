@@ -11,9 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from recsys.base import FactorRecommender, Query
+from recsys.base import Query
 from recsys.data import Dataset
-from recsys.errors import ParameterError, RecsysError
+from recsys.errors import DataError, ParameterError, RecsysError
+from recsys.factor import FactorRecommender
 from recsys.kernels.sgd import svd_epoch
 from recsys.metrics.rating import rmse
 from recsys.params import NonNegative, NonNegativeInt, Positive, PositiveInt
@@ -48,9 +49,33 @@ class SVD(FactorRecommender):
     def _fit(self, data: Dataset, validation: Dataset | None) -> None:
         if self.patience is not None and validation is None:
             raise ParameterError(f"SVD: patience={self.patience} needs fit(data, validation_data=...)")
+        if validation is not None and validation.ratings is None:
+            raise DataError("SVD: validation_data needs a rating column; pass rating_col=... to Dataset")
         assert data.ratings is not None
         rng = np.random.default_rng(self.random_state)
         ratings = data.ratings.astype(np.float64)
+        self._start(data, ratings, rng)
+        log: list[dict[str, float]] = []
+        best, kept = (np.inf, 0), self._state()
+        for epoch in tqdm(range(1, self.epochs + 1), disable=self.verbose < 1, desc="SVD"):
+            start = time.perf_counter()
+            steps = rng.permutation(len(data)), data.user_codes, data.item_codes, ratings
+            error = svd_epoch(*steps, self.mean_, *self._state(), self.learning_rate, self.regularization)
+            if not np.isfinite(error):
+                raise RecsysError(f"SVD: the loss became NaN; lower learning_rate={self.learning_rate}")
+            row = {"epoch": epoch, "loss": error / len(data)}
+            if validation is not None:
+                row["rmse"] = self._validation_error(validation)
+                if row["rmse"] < best[0]:
+                    best, kept = (row["rmse"], epoch), [part.copy() for part in self._state()]
+            log.append({**row, "seconds": time.perf_counter() - start})
+            if self.patience is not None and epoch - best[1] >= self.patience:
+                break
+        self.user_biases_, self.item_biases_, p, q = kept
+        self.user_factors_, self.item_factors_ = p.astype(np.float32), q.astype(np.float32)
+        self.training_log_ = pd.DataFrame(log)
+
+    def _start(self, data: Dataset, ratings: NDArray[np.float64], rng: np.random.Generator) -> None:
         self.mean_, self.low_, self.high_ = float(ratings.mean()), float(ratings.min()), float(ratings.max())
         self.user_biases_, self.item_biases_ = np.zeros(data.n_users), np.zeros(data.n_items)
         p, q = (rng.normal(0, self.init_std, (n, self.n_factors)) for n in (data.n_users, data.n_items))
@@ -58,32 +83,11 @@ class SVD(FactorRecommender):
         p[np.bincount(data.user_codes, minlength=data.n_users) == 0] = 0
         q[np.bincount(data.item_codes, minlength=data.n_items) == 0] = 0
         self.user_factors_, self.item_factors_ = p, q
-        log: list[dict[str, float]] = []
-        best = (np.inf, 0)
-        kept = self._state()
-        for epoch in tqdm(range(1, self.epochs + 1), disable=self.verbose < 1, desc="SVD"):
-            start = time.perf_counter()
-            state = (self.mean_, self.user_biases_, self.item_biases_, self.user_factors_, self.item_factors_)
-            order = rng.permutation(len(data))
-            error = svd_epoch(
-                order, data.user_codes, data.item_codes, ratings, *state, self.learning_rate, self.regularization
-            )
-            if not np.isfinite(error):
-                raise RecsysError(f"SVD: the loss became NaN; lower learning_rate={self.learning_rate}")
-            row = {"epoch": epoch, "loss": error / len(data)}
-            if validation is not None and validation.ratings is not None:
-                row["rmse"] = rmse(validation.ratings, self.predict(validation.to_frame()))
-                if row["rmse"] < best[0]:
-                    best, kept = (row["rmse"], epoch), [part.copy() for part in self._state()]
-            log.append({**row, "seconds": time.perf_counter() - start})
-            if self.patience is not None and epoch - best[1] >= self.patience:
-                break
-        if validation is not None:
-            self.user_biases_, self.item_biases_, self.user_factors_, self.item_factors_ = kept
-        self.user_factors_, self.item_factors_ = (
-            f.astype(np.float32) for f in (self.user_factors_, self.item_factors_)
-        )
-        self.training_log_ = pd.DataFrame(log)
+
+    def _validation_error(self, validation: Dataset) -> float:
+        users = self.users_.encode(validation.users.ids)[validation.user_codes]
+        items = self.items_.encode(validation.items.ids)[validation.item_codes]
+        return float(rmse(validation.ratings, self.predict_codes(users, items)))
 
     def _state(self) -> list[NDArray[np.float64]]:
         return [self.user_biases_, self.item_biases_, self.user_factors_, self.item_factors_]

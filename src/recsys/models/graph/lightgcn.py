@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from recsys.data import Dataset, Histories
 from recsys.families import VectorRecommender
 from recsys.nn.graph import normalized_adjacency, propagate
 from recsys.nn.losses import bpr_loss
 from recsys.params import NonNegative, NonNegativeInt, PositiveInt
-from recsys.training.examples import PairBatch
+from recsys.training import Examples
+from recsys.training.examples import PairBatch, UserPairExamples
 
 
 class LightGCNNet(nn.Module):
@@ -32,7 +34,11 @@ class LightGCNNet(nn.Module):
 
 
 class LightGCN(VectorRecommender):
-    """Linear propagation of embeddings over the interaction graph, trained by BPR."""
+    """Linear propagation of embeddings over the interaction graph, trained by BPR.
+
+    As in the authors' code, a step draws users evenly and one of each one's items, so that a user with many counts no
+    more than one with few.
+    """
 
     embedding_dim: PositiveInt = 64
     """Length of the vectors."""
@@ -43,7 +49,12 @@ class LightGCN(VectorRecommender):
     batch_size: PositiveInt = 2048
     """Pairs a step; each step propagates over the whole graph."""
     epochs: PositiveInt = 100
-    """Passes over the interactions."""
+    """Rounds of as many draws as there are interactions."""
+
+    def _examples(self, data: Dataset) -> Examples:
+        super()._examples(data)  # for its negatives
+        matrix = data.to_csr()
+        return UserPairExamples(Histories(matrix.indptr, matrix.indices))
 
     def _network(self) -> LightGCNNet:
         adjacency = normalized_adjacency(self.history_.matrix(len(self.items_)))

@@ -4,7 +4,7 @@ Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019.
 """
 
 import os
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import scipy.linalg
@@ -19,8 +19,8 @@ from recsys.params import Positive
 class EASE(Recommender):
     """min ||X - X B||^2 + regularization ||B||^2 with diag(B) = 0: B = I - P diag(1 / diag P), P = (X'X + regularization I)^-1.
 
-    O(I^3) time and 12 I^2 bytes: up to about 30,000 items on 24 GB; a catalogue that cannot fit is refused before anything is
-    allocated. Scores follow from a history, so anyone with one is served.
+    O(I^3) time and 18 I^2 bytes: up to about 37,000 items on 24 GiB; a catalogue that cannot fit is refused before
+    anything is allocated. Scores follow from a history, so anyone with one is served.
     """
 
     reads_history: ClassVar[bool] = True
@@ -32,21 +32,11 @@ class EASE(Recommender):
 
     def _fit(self, data: Dataset, validation: Dataset | None) -> None:
         check_memory(data.n_items)
-        x = data.to_csr().astype(np.float64)
-        gram = np.asarray((x.T @ x).toarray(), order="F")
+        x = data.to_csr()
+        # Counts are exact in float32; in column order LAPACK works on them in place.
+        gram = np.asarray((x.T @ x).toarray(), np.float64, order="F")
         gram[np.diag_indices_from(gram)] += self.regularization
-        factor: Any = scipy.linalg.cholesky(gram, lower=True, overwrite_a=True, check_finite=False)
-        inverse, info = scipy.linalg.lapack.dpotri(factor, lower=True, overwrite_c=True)
-        if info:
-            raise DataError(
-                f"EASE: the Gram matrix cannot be inverted with regularization={self.regularization}; raise it"
-            )
-        # LAPACK fills one triangle; the inverse is symmetric.
-        lower = np.tril(inverse)
-        inverse = lower + np.tril(lower, -1).T
-        weights = inverse / -np.diag(inverse)
-        weights[np.diag_indices_from(weights)] = 0
-        self.weights_ = weights.astype(np.float32)
+        self.weights_ = zero_diagonal_weights(inverse(gram, self.regularization)).astype(np.float32)
 
     def _score_items(self, query: Query) -> NDArray[np.float32]:
         return np.asarray(query.history.matrix(len(self.items_)) @ self.weights_)
@@ -59,9 +49,28 @@ class EASE(Recommender):
         return seen, self.weights_[seen, item]
 
 
+def inverse(gram: NDArray[np.float64], regularization: float) -> NDArray[np.float64]:
+    """Inverse of a symmetric positive definite matrix (I, I) by Cholesky, in its place."""
+    found, failed = scipy.linalg.lapack.dpotrf(gram, lower=True, overwrite_a=True)
+    if not failed:
+        found, failed = scipy.linalg.lapack.dpotri(found, lower=True, overwrite_c=True)
+    if failed:
+        raise DataError(f"EASE: the Gram matrix cannot be inverted with regularization={regularization}; raise it")
+    # LAPACK fills one triangle and leaves zeros in the other.
+    found += np.tril(found, -1).T
+    return found
+
+
+def zero_diagonal_weights(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """B_ij = -P_ij / P_jj and B_jj = 0, in the place of P (I, I)."""
+    p /= -np.diag(p)
+    p[np.diag_indices_from(p)] = 0
+    return p
+
+
 def check_memory(n_items: int) -> None:
-    """Refuse a catalogue whose Gram matrix, inverse and weights do not fit the machine."""
-    needed = 28 * n_items**2
+    """Refuse a catalogue whose inverse Gram matrix and weights do not fit the machine."""
+    needed = 18 * n_items**2
     available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else needed
     if needed > available:
         raise DataError(

@@ -12,14 +12,23 @@ from numpy.typing import NDArray
 from recsys.base import Query
 from recsys.data import Dataset
 from recsys.kernels.similarity import Rows, predict_pairs, top_k_similar
-from recsys.models.neighbors.knn import NeighborRecommender, baselines, centered, row_deviations, row_means
+from recsys.models.neighbors.knn import (
+    PAIR_BLOCK,
+    NeighborRecommender,
+    baselines,
+    centered,
+    row_deviations,
+    row_means,
+    weigh,
+)
 
 
 class ItemKNN(NeighborRecommender):
     """Ratings: a weighted mean over the user's items most similar to the target. Implicit: X S, S the items' top neighbors.
 
     The implicit form keeps `n_neighbors` similarities an item. The rating form keeps none: similarities of a target
-    are made when it is scored, so the nearest neighbors are exact among the items that the user has rated.
+    are made when it is scored, so the nearest neighbors are exact among the items that the user has rated. S_ij is the
+    similarity of i in the history to the target j; only "asymmetric" and "tversky" tell the two apart.
     """
 
     def _fit(self, data: Dataset, validation: Dataset | None) -> None:
@@ -27,7 +36,9 @@ class ItemKNN(NeighborRecommender):
         if self.explicit_:
             return
         items = self._item_rows()
-        near, values = top_k_similar(items, Rows.of(items), self.n_neighbors, self._measure(), n_jobs=self.n_jobs)
+        # Rows are targets here, so the measure is read from the other side.
+        measure = self._measure().turned()
+        near, values = top_k_similar(items, Rows.of(items), self.n_neighbors, measure, n_jobs=self.n_jobs)
         kept = near >= 0
         targets = np.nonzero(kept)[0]
         # Column j holds the neighbors of target j: a score sums over what the target is like, not over what is like
@@ -35,28 +46,34 @@ class ItemKNN(NeighborRecommender):
         self.weights_ = sp.csr_matrix((values[kept], (near[kept], targets)), shape=(len(near), len(near)))
 
     def _item_rows(self) -> Any:
-        matrix = self._for_similarity(self._matrix(self.history_)).T.tocsr()
-        return centered(matrix, row_means(matrix, self.mean_)) if self.similarity == "pearson_mean" else matrix
+        """Items x users as items are compared."""
+        matrix = self._matrix(self.history_)
+        if not self.explicit_:
+            return weigh(matrix.T.tocsr(), np.diff(matrix.indptr), len(self.items_), self.weighting)
+        if self.similarity == "adjusted_cosine":
+            return centered(matrix, row_means(matrix, self.mean_)).T.tocsr()
+        rows = matrix.T.tocsr()
+        return centered(rows, row_means(rows, self.mean_)) if self.similarity == "pearson_mean" else rows
 
     def _score_items(self, query: Query) -> NDArray[np.float32]:
-        if not self.explicit_:
-            return np.asarray((query.history.matrix(len(self.items_)) @ self.weights_).todense(), np.float32)
         n_items = len(self.items_)
-        every = np.tile(np.arange(len(query)), n_items)
-        return (
-            self._ratings(query, np.arange(n_items), np.arange(n_items + 1) * len(query), every)
-            .reshape(n_items, -1)
-            .T.copy()
-        )
-
-    def _score_pairs(self, query: Query, items: NDArray[np.int64]) -> NDArray[np.float32]:
         if not self.explicit_:
-            return super()._score_pairs(query, items)
-        order = np.argsort(items, kind="stable")
-        targets, first = np.unique(items[order], return_index=True)
-        scores = np.empty(len(items), np.float32)
-        scores[order] = self._ratings(query, targets, np.append(first, len(items)), order)
-        return scores
+            return np.asarray((query.history.matrix(n_items) @ self.weights_).todense(), np.float32)
+        scores = np.empty((n_items, len(query)), np.float32)
+        step = max(1, PAIR_BLOCK // max(1, len(query)))
+        for start in range(0, n_items, step):
+            targets = np.arange(start, min(start + step, n_items))
+            every = np.tile(np.arange(len(query)), len(targets))
+            found = self._ratings(query, targets, np.arange(len(targets) + 1) * len(query), every)
+            scores[targets] = found.reshape(len(targets), -1)
+        return scores.T.copy()
+
+    def _compared(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> NDArray[np.int64]:
+        return items
+
+    def _score_ratings(self, query: Query, rows: NDArray[np.int64], items: NDArray[np.int64]) -> NDArray[np.float32]:
+        targets, first = np.unique(items, return_index=True)
+        return self._ratings(query, targets, np.append(first, len(items)), rows)
 
     def _ratings(
         self, query: Query, targets: NDArray[np.int64], pair_indptr: NDArray[np.int64], pair_row: NDArray[np.int64]

@@ -6,18 +6,21 @@ Neighbors", TKDD 2010 (baselines, shrinkage); Deshpande & Karypis, "Item-Based T
 form).
 """
 
+from abc import abstractmethod
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from recsys.base import Recommender
-from recsys.data import Dataset, Histories
+from recsys.base import Query, Recommender
+from recsys.data import Dataset, Features, Histories
 from recsys.errors import DataError
 from recsys.kernels.similarity import CORATED, OVERLAP, Measure
 from recsys.params import NonNegative, PositiveInt, UnitInterval
 
+PAIR_BLOCK = 1 << 20
+"""Pairs of user and item whose ratings are predicted at a time."""
 RATING_KINDS = {"pearson": "corated_pearson", "pearson_mean": "corated_cosine", "adjusted_cosine": "corated_cosine"}
 
 
@@ -58,9 +61,11 @@ class NeighborRecommender(Recommender):
     """What is averaged over neighbors: ratings, or their deviations from means, in standard deviations, or from
     baselines."""
     weighting: Literal["none", "tfidf", "bm25"] = "none"
-    """Weights of interactions before the implicit similarity."""
+    """Weights of interactions before the implicit cosines: the rarer what two rows share, the more it counts; "bm25"
+    also damps long rows, which only "asymmetric" and `shrinkage` can tell."""
     alpha: UnitInterval = 0.5
-    """Exponent of the "asymmetric" cosine and first weight of "tversky"."""
+    """S_ij = n_ij / (n_i^alpha n_j^(1 - alpha)) for "asymmetric", i the user served or the item of the history; first
+    weight of "tversky"."""
     beta: NonNegative = 0.5
     """Second weight of "tversky"."""
     n_jobs: int = -1
@@ -106,13 +111,27 @@ class NeighborRecommender(Recommender):
             raise DataError(f"{type(self).__name__} was fitted on ratings; give the history a 'rating' column")
         return history.matrix(len(self.items_), "rating" if self.explicit_ else "ones").astype(np.float64)
 
-    def _for_similarity(self, matrix: Any) -> Any:
-        """The users x items matrix as its rows or columns are compared: centered, or weighted."""
+    @abstractmethod
+    def _score_ratings(self, query: Query, rows: NDArray[np.int64], items: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Predicted ratings of (row of the query, item) pairs that come by the side that is compared."""
+
+    @abstractmethod
+    def _compared(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Of each pair, the side whose similarities its rating needs."""
+
+    def predict_codes(
+        self, users: NDArray[np.int64], items: NDArray[np.int64], context: Features | None = None
+    ) -> NDArray[np.float32]:
+        """`predict` for pairs of codes: ratings by what is compared, so that its similarities are made once."""
         if not self.explicit_:
-            return weigh(matrix, self.item_counts_, len(self.users_), self.weighting)
-        if self.similarity == "adjusted_cosine":
-            return centered(matrix, row_means(matrix, self.mean_))
-        return matrix
+            return super().predict_codes(users, items, context)
+        scores = np.empty(len(users), np.float32)
+        order = np.argsort(self._compared(users, items), kind="stable")
+        for start in range(0, len(order), PAIR_BLOCK):
+            pairs = order[start : start + PAIR_BLOCK]
+            asked, rows = np.unique(users[pairs], return_inverse=True)
+            scores[pairs] = self._score_ratings(Query(asked, self._history_of(asked)), rows, items[pairs])
+        return self._link(scores)
 
     def _link(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.clip(scores, self.low_, self.high_).astype(np.float32) if self.explicit_ else scores
@@ -134,12 +153,15 @@ def row_deviations(matrix: Any, means: NDArray[np.float64]) -> NDArray[np.float6
     squares = centered(matrix, means)
     squares.data = squares.data**2
     deviation = np.sqrt(row_means(squares, 1.0))
-    return np.where(deviation > 1e-9, deviation, 1.0)
+    return np.where(deviation > 0, deviation, 1.0)
 
 
 def centered(matrix: Any, means: NDArray[np.float64]) -> Any:
     """Entries minus their row's mean, entries that become 0 kept."""
-    data = matrix.data - np.repeat(means, np.diff(matrix.indptr))
+    levels = np.repeat(means, np.diff(matrix.indptr))
+    data = matrix.data - levels
+    # The mean of equal numbers can be off them by rounding.
+    data[np.abs(data) < 1e-12 * np.abs(levels)] = 0
     return sp.csr_matrix((data, matrix.indices, matrix.indptr), shape=matrix.shape)
 
 
@@ -160,14 +182,15 @@ def baselines(
     return item_base, np.bincount(rows, left, len(n_users)) / (damping[1] + n_users)
 
 
-def weigh(matrix: Any, item_counts: NDArray[np.int64], n_users: int, weighting: str) -> Any:
-    """Interactions weighed by how rare their item is (TF-IDF), and by how long their user's row is too (BM25)."""
+def weigh(rows: Any, column_counts: NDArray[np.int64], n_rows: int, weighting: str) -> Any:
+    """Ones by how rare their column is (TF-IDF), and by how long their row is too (BM25 with its usual 1.2 and 0.75).
+
+    Columns have `column_counts` (m,) entries over the `n_rows` rows of the training data, of which `rows` may be others.
+    """
     if weighting == "none":
-        return matrix
-    rarity = np.log((1 + n_users) / (1 + item_counts)) + 1
-    weighed: Any = matrix @ sp.diags(np.sqrt(rarity))
+        return rows
+    weighed: Any = rows @ sp.diags(np.log((1 + n_rows) / (1 + column_counts)) + 1)
     if weighting == "bm25":
-        lengths = np.diff(matrix.indptr)
-        k1, b, mean = 1.2, 0.75, max(float(lengths[lengths > 0].mean()) if (lengths > 0).any() else 1.0, 1.0)
-        weighed = sp.diags(np.sqrt((k1 + 1) / (1 + k1 * (1 - b + b * lengths / mean)))) @ weighed
+        lengths = np.diff(rows.indptr) * n_rows / max(int(column_counts.sum()), 1)
+        weighed = sp.diags(2.2 / (1 + 1.2 * (0.25 + 0.75 * lengths))) @ weighed
     return weighed.tocsr()

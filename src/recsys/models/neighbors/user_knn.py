@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 from recsys.base import Query
 from recsys.data import Dataset
 from recsys.kernels.similarity import Rows, predict_pairs, top_k_similar
-from recsys.models.neighbors.knn import NeighborRecommender, baselines, centered, row_deviations, row_means
+from recsys.models.neighbors.knn import (
+    PAIR_BLOCK,
+    NeighborRecommender,
+    baselines,
+    centered,
+    row_deviations,
+    row_means,
+    weigh,
+)
 
 
 class UserKNN(NeighborRecommender):
@@ -27,15 +35,22 @@ class UserKNN(NeighborRecommender):
 
     def _user_rows(self, matrix: Any) -> Any:
         """Users x items as users are compared."""
-        if self.explicit_ and self.similarity == "pearson_mean":
-            return centered(matrix, row_means(matrix, self.mean_))
-        return self._for_similarity(matrix)
+        if not self.explicit_:
+            return weigh(matrix, self.item_counts_, len(self.users_), self.weighting)
+        own_mean = self.similarity in ("pearson_mean", "adjusted_cosine")
+        return centered(matrix, row_means(matrix, self.mean_)) if own_mean else matrix
 
     def _score_items(self, query: Query) -> NDArray[np.float32]:
         n_items = len(self.items_)
         if self.explicit_:
-            every = np.tile(np.arange(n_items), len(query))
-            return self._ratings(query, np.arange(len(query) + 1) * n_items, every).reshape(len(query), n_items)
+            scores = np.empty((len(query), n_items), np.float32)
+            step = max(1, PAIR_BLOCK // n_items)
+            for start in range(0, len(query), step):
+                part = query[start : start + step]
+                every = np.tile(np.arange(n_items), len(part))
+                found = self._ratings(part, np.arange(len(part) + 1) * n_items, every)
+                scores[start : start + step] = found.reshape(len(part), n_items)
+            return scores
         matrix = self._matrix(self.history_)
         rows = self._user_rows(matrix)
         own = self._user_rows(self._matrix(query.history))
@@ -50,16 +65,11 @@ class UserKNN(NeighborRecommender):
         similar = sp.csr_matrix((values[row, place], (row, near[row, place])), shape=(len(query), len(self.users_)))
         return np.asarray((similar @ matrix).todense(), np.float32)
 
-    def _score_pairs(self, query: Query, items: NDArray[np.int64]) -> NDArray[np.float32]:
-        if not self.explicit_:
-            return super()._score_pairs(query, items)
-        # Rows of one user are asked together, so that the user's similarities are made once.
-        users, first, row = np.unique(query.users, return_index=True, return_inverse=True)
-        order = np.argsort(row, kind="stable")
-        counts = np.bincount(row, minlength=len(users))
-        scores = np.empty(len(items), np.float32)
-        scores[order] = self._ratings(query[first], np.append(0, np.cumsum(counts)), items[order])
-        return scores
+    def _compared(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> NDArray[np.int64]:
+        return users
+
+    def _score_ratings(self, query: Query, rows: NDArray[np.int64], items: NDArray[np.int64]) -> NDArray[np.float32]:
+        return self._ratings(query, np.append(0, np.cumsum(np.bincount(rows, minlength=len(query)))), items)
 
     def _ratings(
         self, query: Query, pair_indptr: NDArray[np.int64], pair_item: NDArray[np.int64]

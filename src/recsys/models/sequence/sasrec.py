@@ -90,8 +90,10 @@ class SASRec(SequenceRecommender):
         return SASRecNet(*sizes, self.dropout, self.variant)
 
     def _examples(self, data: Dataset) -> Examples:
-        users, items = torch.from_numpy(data.user_codes), torch.from_numpy(data.item_codes)
-        self._negatives = Negatives(users, items, data.n_items).to(next(self.module_.parameters()).device)
+        if self.loss != "softmax":
+            rows = data.positive
+            users, items = torch.from_numpy(data.user_codes[rows]), torch.from_numpy(data.item_codes[rows])
+            self._negatives = Negatives(users, items, data.n_items).to(next(self.module_.parameters()).device)
         return super()._examples(data)
 
     def _loss(self, net: Any, batch: SequenceBatch) -> Tensor:

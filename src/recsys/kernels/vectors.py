@@ -1,0 +1,84 @@
+"""Vectors in registers: the LLVM instructions that the kernels' inner loops are made of.
+
+LLVM is given vectors of 64 bytes and splits them into what the processor has. Addresses `data` are pointers to numbers
+and offsets `at` count numbers; nothing is checked.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from numba.extending import intrinsic
+
+inline_ir: Any = intrinsic  # to the type checker: a call leaves out the first argument, which Numba adds
+INDEX = ir.IntType(64)
+FLOATS, DOUBLES = ir.VectorType(ir.FloatType(), 16), ir.VectorType(ir.DoubleType(), 8)
+"""The two vectors of 64 bytes."""
+_BYTES = {ir.FloatType(): 4, ir.DoubleType(): 8}
+
+
+def array_of(context: Any, builder: Any, signature: Any, args: Any, i: int) -> Any:
+    """Argument i of an intrinsic, an array: its `data` and its `shape`."""
+    return context.make_array(signature.args[i])(context, builder, args[i])
+
+
+def load(builder: Any, data: Any, at: Any, vector: Any) -> Any:
+    """The vector that starts at an offset."""
+    address = builder.bitcast(builder.gep(data, [at]), vector.as_pointer())
+    return builder.load(address, align=_BYTES[vector.element])
+
+
+def store(builder: Any, value: Any, data: Any, at: Any) -> None:
+    """Write a vector to an offset."""
+    address = builder.bitcast(builder.gep(data, [at]), value.type.as_pointer())
+    builder.store(value, address, align=_BYTES[value.type.element])
+
+
+def shuffle(builder: Any, a: Any, b: Any, lanes: list[int]) -> Any:
+    """Lanes of two vectors, those of b numbered after those of a."""
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes))
+
+
+def spread(builder: Any, value: Any, vector: Any) -> Any:
+    """One number in all lanes."""
+    nothing = ir.Constant(vector, ir.Undefined)
+    first = builder.insert_element(nothing, value, ir.IntType(32)(0))
+    return shuffle(builder, first, nothing, [0] * vector.count)
+
+
+def multiply_add(builder: Any, total: Any, a: Any, b: Any) -> Any:
+    """total + a b, in one rounding where the processor can."""
+    return builder.fadd(total, builder.fmul(a, b, flags=("contract",)), flags=("contract",))
+
+
+def sum_products(builder: Any, rows: int, left: Any, left_step: Any, right: Any, right_step: Any, depth: Any) -> Any:
+    """The tile left.T @ right, one vector a row: sums over k < depth of left[k, row] times the vector right[k].
+
+    `left` and `right` are (address, offset) of k = 0, the steps lead to the next k. `right` names its vector type too.
+    """
+    (left_data, left_at), (right_data, right_at, vector) = left, right
+    start, loop, done = builder.block, builder.append_basic_block("add"), builder.append_basic_block("done")
+    builder.cbranch(builder.icmp_signed("<", INDEX(0), depth), loop, done)
+
+    builder.position_at_end(loop)
+    zero = ir.Constant(vector, [0.0] * vector.count)
+    k = builder.phi(INDEX)
+    sums = [builder.phi(vector) for _ in range(rows)]
+    values = load(builder, right_data, builder.add(right_at, builder.mul(k, right_step)), vector)
+    base = builder.add(left_at, builder.mul(k, left_step))
+    added = []
+    for row, total in enumerate(sums):
+        factor = builder.load(builder.gep(left_data, [builder.add(base, INDEX(row))]))
+        added.append(multiply_add(builder, total, spread(builder, factor, vector), values))
+        total.add_incoming(zero, start)
+        total.add_incoming(added[-1], loop)
+    following = builder.add(k, INDEX(1))
+    k.add_incoming(INDEX(0), start)
+    k.add_incoming(following, loop)
+    builder.cbranch(builder.icmp_signed("<", following, depth), loop, done)
+
+    builder.position_at_end(done)
+    totals = [builder.phi(vector) for _ in range(rows)]
+    for total, value in zip(totals, added, strict=True):
+        total.add_incoming(zero, start)
+        total.add_incoming(value, loop)
+    return totals

@@ -1,0 +1,64 @@
+"""Lists of codes: the best items of scores that are made a bounded block of users at a time."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.data import Histories, Vocabulary, frames
+from recsys.kernels.topk import top_k_scores
+
+Lists = tuple[NDArray[np.int64], NDArray[np.float32]]
+"""Codes (n, k), best first, padded with -1, and their scores, padded with -inf."""
+BLOCK_BYTES = 64 * 2**20
+"""Size of the largest block of scores, users x items x 4 bytes, that is held at a time."""
+
+
+def block_rows(n_items: int) -> int:
+    """Users in a block of scores."""
+    return max(1, BLOCK_BYTES // (4 * max(1, n_items)))
+
+
+def best_of(
+    score: Callable[[slice], NDArray[np.float32]], n_rows: int, n_items: int, k: int, seen: Any = None, n_jobs: int = -1
+) -> Lists:
+    """The k best of each row of a table (n_rows, n_items), of which `score` makes the rows of a slice; none is `seen`."""
+    codes, scores = no_lists(n_rows, k)
+    block = block_rows(n_items)
+    for start in range(0, n_rows, block):
+        rows = slice(start, min(start + block, n_rows))
+        codes[rows], scores[rows] = top_k_scores(score(rows), k, n_jobs=n_jobs, **seen_rows(seen, rows))
+    return codes, scores
+
+
+def no_lists(n_rows: int, k: int) -> Lists:
+    """Lists of nothing."""
+    return np.full((n_rows, k), -1, np.int64), np.full((n_rows, k), -np.inf, np.float32)
+
+
+def seen_matrix(history: Histories, n_items: int, allowed: NDArray[np.int64] | None) -> Any:
+    """What each row's history holds, by code or by position among the allowed items."""
+    matrix = history.matrix(n_items)
+    return matrix if allowed is None else matrix[:, allowed].sorted_indices()
+
+
+def seen_rows(seen: Any, rows: slice) -> dict[str, Any]:
+    """Rows of the seen matrix as the top-k kernels take them."""
+    if seen is None:
+        return {}
+    part = seen[rows]
+    return {"seen_indptr": part.indptr.astype(np.int64), "seen_items": part.indices}
+
+
+def list_frame(heads: tuple[str, str], ids: NDArray[Any], vocabulary: Vocabulary, lists: Lists, kind: str) -> Any:
+    """A frame of the lists of `ids`: two id columns, `score` and `rank` (from 1)."""
+    codes, scores = lists
+    row, place = np.nonzero(codes >= 0)
+    columns = {
+        heads[0]: ids[row],
+        heads[1]: vocabulary.decode(codes[row, place]),
+        "score": scores[row, place],
+        "rank": place + 1,
+    }
+    return frames.build(columns, kind)

@@ -1,0 +1,169 @@
+"""The worked examples of the networks: every system's numbers by hand."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from tests.models.worked import Golden, near
+
+from recsys import MultVAE
+from recsys.models.autoencoders.multvae import MultVAENet, kl_loss, multinomial_loss
+from recsys.models.fields.deepfm import DeepFMNet
+from recsys.models.graph.lightgcn import LightGCNNet
+from recsys.models.sequence.sasrec import SASRecNet
+from recsys.nn.graph import normalized_adjacency, propagate
+from recsys.nn.interactions import pairwise_interaction
+from recsys.nn.losses import bce_loss, bpr_loss, gbce_loss, softmax_loss
+
+
+def tensor(values: Any) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def test_13_deepfm(golden: Golden) -> None:
+    g = golden("13_deepfm")
+    i, wanted = g["inputs"], g["expected"]
+    net = DeepFMNet((2, 3), (0, 1), 2, (3,), 0.0).double()
+    with torch.no_grad():
+        net.embedding.table.vectors.copy_(tensor([row for field in i["embeddings"] for row in field]))
+        net.linear.table.vectors.copy_(tensor([[w] for field in i["linear"] for w in field]))
+        net.bias.fill_(i["bias"])
+        net.deep[0].weight.copy_(tensor(i["W1"]).T)
+        net.deep[0].bias.copy_(tensor(i["b1"]))
+        net.deep[2].weight.copy_(tensor([i["w_out"]]))
+        net.deep[2].bias.fill_(i["b_out"])
+        codes = torch.tensor([i["field_ids"]])
+        logit = net(codes, torch.ones(1, 2))
+        linear, vectors = net.embed(codes, torch.ones(1, 2))
+        hidden = net.deep[:-1](vectors.flatten(1))
+        near(linear, [wanted["fm_linear"]])
+        near(pairwise_interaction(vectors), [wanted["fm_pairwise"]])
+        near(hidden, [wanted["h"]])
+        near(net.deep(vectors.flatten(1)), [[wanted["deep"]]])
+    near(logit, [wanted["logit"]])
+    near(torch.sigmoid(logit), [wanted["p"]])
+
+
+def multvae(g: dict[str, Any]) -> MultVAENet:
+    net = MultVAENet(4, 3, 2, 0.5).double().eval()
+    i = g["inputs"]
+    with torch.no_grad():
+        net.first.table.vectors.copy_(tensor(i["enc_W1"]))
+        net.first_bias.copy_(tensor(i["enc_b1"]))
+        for layer, name in ((net.code, "enc_{}2"), (net.decoder[0], "dec_{}1"), (net.decoder[2], "dec_{}2")):
+            layer.weight.copy_(tensor(i[name.format("W")]).T)
+            layer.bias.copy_(tensor(i[name.format("b")]))
+    return net
+
+
+@pytest.mark.parametrize("mode", ["train", "test"])
+def test_18_multvae(golden: Golden, mode: str) -> None:
+    g = golden("18_multvae")
+    x, wanted = np.array(g["inputs"]["x"]), g["expected"][mode]
+    rows, columns = np.nonzero(x)
+    items, lengths = torch.tensor(columns), torch.tensor(np.bincount(rows))
+    net = multvae(g)
+    with torch.no_grad():
+        kept = (
+            tensor(np.array(g["inputs"]["dropout_multiplier"])[rows, columns])
+            if mode == "train"
+            else torch.ones(len(items))
+        )
+        mean, log_variance = net.encode(items, lengths, kept)
+        code = mean + (tensor(g["inputs"]["eps"]) * (0.5 * log_variance).exp() if mode == "train" else 0)
+        logits = net.decoder(code)
+        likelihood, kl = multinomial_loss(logits, items, lengths), kl_loss(mean, log_variance)
+    near(mean, wanted["mu"])
+    near(log_variance, wanted["logvar"])
+    near(code, wanted["z"])
+    near(logits, wanted["logits"])
+    near([likelihood, kl, likelihood + g["inputs"]["beta"] * kl], [wanted["nll"], wanted["kl"], wanted["loss"]])
+
+
+def test_18_normalized_profiles_and_annealing(golden: Golden) -> None:
+    g = golden("18_multvae")
+    rows, columns = np.nonzero(g["inputs"]["x"])
+    net, seen = multvae(g), []
+    net.first.table.weight = torch.nn.Parameter(torch.cat([torch.zeros(1, 4), torch.eye(4)]).double())
+    net.first_bias = torch.nn.Parameter(torch.zeros(4).double())
+    net.first.register_forward_hook(lambda *call: seen.append(call[2].detach()))
+    net.code = torch.nn.Linear(4, 2).double()
+    net.encode(torch.tensor(columns), torch.tensor(np.bincount(rows)))
+    near(seen[0], g["expected"]["l2_normalised"])
+    for name, weight in g["expected"]["anneal"].items():
+        near(MultVAE()._kl_weight(torch.tensor(float(name.removeprefix("step")))), weight)
+
+
+def sasrec(g: dict[str, Any], n_heads: int, variant: Any) -> SASRecNet:
+    net = SASRecNet(5, 3, 4, 1, n_heads, 0.0, variant).double().eval()
+    i, block = g["inputs"], net.blocks[0]
+    with torch.no_grad():
+        net.table.weight.copy_(tensor(i["item_embedding"]))
+        net.positions.copy_(tensor(i["position_embedding"]))
+        layers = {"q": block.query, "k": block.key, "v": block.value, "1": block.inner, "2": block.outer}
+        for name, layer in layers.items():
+            layer.weight.copy_(tensor(i[f"W{name}"]).T)
+            layer.bias.copy_(tensor(i[f"b{name}"]))
+    return net
+
+
+@pytest.mark.parametrize("name", ["official_1head", "preln_1head", "official_2heads"])
+def test_23_states_of_real_positions(golden: Golden, name: str) -> None:
+    g = golden("23_sasrec")
+    net = sasrec(g, 2 if "2" in name else 1, name.split("_")[0])
+    with torch.no_grad():
+        states = net(torch.tensor([[1, 3, -1]]))  # items 2 and 4 of the example, padded on the right instead
+    near(states[0, :2], g["expected"][name][1:])
+
+
+def test_23_losses_and_causality(golden: Golden) -> None:
+    g = golden("23_sasrec")
+    wanted, net = g["expected"], sasrec(g, 1, "official")
+    with torch.no_grad():
+        states = net(torch.tensor([[1, 3]]))[0]
+        scores = states @ net.items.T
+        near(scores[1], wanted["scores_last_all_items_excluding_pad"])
+        positive_, negative = scores[[0, 1], [3, 0]], scores[[0, 1], [2, 4]][:, None]
+        near(bce_loss(positive_, negative), wanted["bce_loss"])
+        near(softmax_loss(states[1:], net.items, torch.tensor([0])), wanted["ce_last_position_target_item1"])
+        for key, last in (("a", 3), ("b", 4)):
+            near(net(torch.tensor([[0, 1, last]]))[0], wanted["causality"][key])
+    assert wanted["causality"]["positions_0_1_equal"] == (wanted["causality"]["a"][:2] == wanted["causality"]["b"][:2])
+
+
+def test_23_gbce(golden: Golden) -> None:
+    g = golden("23_sasrec")
+    net = sasrec(g, 1, "official")
+    with torch.no_grad():
+        scores = net(torch.tensor([[1, 3]]))[0, 1] @ net.items.T
+        found = gbce_loss(scores[:1], scores[None, [2, 4]], g["inputs"]["gbce"]["n_items"], g["inputs"]["gbce"]["t"])
+    near(found, g["expected"]["gbce_last_position"])
+    # With negatives that cost nothing, what is left of K + 1 terms is beta ln 2.
+    none = gbce_loss(tensor([0.0]), tensor([[-1e4, -1e4]]), g["inputs"]["gbce"]["n_items"], g["inputs"]["gbce"]["t"])
+    near(3 * none / np.log(2), g["expected"]["gbce_beta"])
+    near(g["inputs"]["gbce"]["k"] / (g["inputs"]["gbce"]["n_items"] - 1), g["expected"]["gbce_alpha"])
+
+
+def test_33_lightgcn(golden: Golden) -> None:
+    g = golden("33_lightgcn_ngcf")
+    i, wanted = g["inputs"], g["expected"]
+    adjacency = normalized_adjacency(sp.csr_matrix(np.array(i["R"])))
+    near(adjacency.to_dense(), wanted["norm_adj"])
+    final = propagate(adjacency, torch.tensor(i["E0"]), i["K"])
+    near(final, wanted["final"])
+    start = torch.tensor(i["E0"])
+    first = 2 * propagate(adjacency, start, 1) - start
+    near(first, wanted["layer1"])
+    near(3 * propagate(adjacency, start, 2) - start - first, wanted["layer2"])
+    net = LightGCNNet(adjacency, 2, 2, i["K"])
+    with torch.no_grad():
+        net.embedding.copy_(start)
+        near(torch.cat(net()), wanted["final"])
+    scores = final[:2] @ final[2:].T
+    near(scores, wanted["scores"])
+    u, a, b = i["triple"]
+    near(bpr_loss(scores[u, a], scores[u, b]), wanted["bpr"])
+    e0 = torch.tensor(i["E0"])
+    near(e0[[u, 2 + a, 2 + b]].square().sum() / 2, wanted["reg_half_sq_norm"])

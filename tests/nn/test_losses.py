@@ -1,0 +1,212 @@
+"""Losses against their plain formulas, in value and in gradient."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from recsys.nn import losses
+from recsys.nn.losses import bce_loss, bpr_loss, gbce_loss, softmax_loss
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    with torch.random.fork_rng():
+        torch.manual_seed(11)
+        yield
+
+
+def logits(*shape):
+    return torch.randn(shape, dtype=torch.float64, requires_grad=True)
+
+
+def sigmoid(x):
+    return 1 / (1 + math.exp(-x))
+
+
+# -- pairs ---------------------------------------------------------------------------------------------------------------
+
+
+def test_bpr_is_the_mean_of_minus_ln_sigmoid_of_the_differences():
+    positive, negative = logits(5, 1), logits(5, 3)
+    wanted = [-math.log(sigmoid(positive[n, 0].item() - x.item())) for n in range(5) for x in negative[n]]
+    assert bpr_loss(positive, negative).item() == pytest.approx(sum(wanted) / 15)
+    assert torch.autograd.gradcheck(bpr_loss, (positive, negative))
+
+
+def test_bpr_of_equal_scores_is_ln_2():
+    assert bpr_loss(torch.ones(4), torch.ones(4)).item() == pytest.approx(math.log(2))
+
+
+def test_bce_sums_over_negatives_and_is_the_mean_over_positives():
+    positive, negative = logits(4), logits(4, 3)
+    wanted = sum(
+        -math.log(sigmoid(positive[n].item())) - sum(math.log(1 - sigmoid(x.item())) for x in negative[n])
+        for n in range(4)
+    )
+    assert bce_loss(positive, negative).item() == pytest.approx(wanted / 4)
+    assert torch.autograd.gradcheck(bce_loss, (positive, negative))
+
+
+def test_bce_is_torchs_over_all_logits_at_once():
+    positive, negative = logits(6), logits(6, 2)
+    every, labels = torch.cat([positive[:, None], negative], 1), torch.tensor([1.0, 0, 0]).expand(6, 3).double()
+    torch.testing.assert_close(bce_loss(positive, negative), F.binary_cross_entropy_with_logits(every, labels) * 3)
+
+
+@pytest.mark.parametrize("t", [0.0, 0.5, 0.75, 1.0])
+def test_gbce_is_binary_cross_entropy_with_a_power_of_the_positives_sigmoid(t):
+    positive, negative = logits(4), logits(4, 5)
+    share = 5 / 40
+    beta = share * (t * (1 - 1 / share) + 1 / share)
+    wanted = sum(
+        -math.log(sigmoid(positive[n].item()) ** beta) - sum(math.log(1 - sigmoid(x.item())) for x in negative[n])
+        for n in range(4)
+    )
+    found = gbce_loss(positive, negative, n_items=41, t=t)
+    assert found.item() == pytest.approx(wanted / (4 * 6))
+    assert torch.autograd.gradcheck(lambda a, b: gbce_loss(a, b, 41, t), (positive, negative))
+
+
+def test_gbce_without_calibration_is_bce_over_all_terms():
+    positive, negative = logits(7), logits(7, 3)
+    torch.testing.assert_close(gbce_loss(positive, negative, 100, t=0.0), bce_loss(positive, negative) / 4)
+
+
+def test_gbce_undoes_the_overconfidence_of_drawn_negatives():
+    # Of 50 items one is the positive, with chance p; the best fit of the calibrated loss is p itself, for t = 1.
+    n_items, chance = 50, 0.2
+    score = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([score], max_iter=100, line_search_fn="strong_wolfe")
+    share = 5 / (n_items - 1)
+    far = torch.full((1, 5), -40.0, dtype=torch.float64)
+
+    def closure():
+        optimizer.zero_grad()
+        drawn = torch.cat([score.reshape(1, 1), far[:, 1:]], 1)
+        as_positive = gbce_loss(score.reshape(1), far, n_items, t=1.0)
+        as_negative = gbce_loss(-far[0, :1], drawn, n_items, t=1.0)
+        loss = chance * as_positive + (1 - chance) * share * as_negative
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    assert torch.sigmoid(score).item() == pytest.approx(chance, abs=1e-4)
+
+
+@pytest.mark.parametrize("loss", [bpr_loss, bce_loss, lambda a, b: gbce_loss(a, b, 10)])
+def test_losses_of_far_apart_logits_stay_finite(loss):
+    for size in (1e4, -1e4):
+        positive = torch.tensor([size], requires_grad=True)
+        value = loss(positive, torch.tensor([[-size]]))
+        value.backward()
+        assert torch.isfinite(value)
+        assert torch.isfinite(positive.grad).all()
+        assert value.item() == pytest.approx(0, abs=1e-6) if size > 0 else value.item() > 1
+
+
+# -- softmax over the catalogue ------------------------------------------------------------------------------------------
+
+BLOCKS = [1, 4 * 13 * 2, 4 * 13 * 5, 32 * 2**20]
+"""Bytes of a block of logits: for 13 items a row at a time, two, five, all."""
+
+
+def problem(dtype, n=11, n_items=13, dim=4):
+    states, items = (torch.randn(m, dim, dtype=dtype, requires_grad=True) for m in (n, n_items))
+    return states, items, torch.randint(0, n_items, (n,))
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_softmax_loss_is_cross_entropy_in_value_and_both_gradients(monkeypatch, block, dtype):
+    monkeypatch.setattr(losses, "BLOCK_BYTES", block)
+    states, items, targets = problem(dtype)
+    ours, theirs = softmax_loss(states, items, targets), F.cross_entropy(states @ items.T, targets)
+    torch.testing.assert_close(ours, theirs)
+    got = torch.autograd.grad(3 * ours, (states, items))
+    for one, other in zip(got, torch.autograd.grad(3 * theirs, (states, items)), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_softmax_loss_passes_gradcheck(monkeypatch, block):
+    monkeypatch.setattr(losses, "BLOCK_BYTES", block)
+    states, items, targets = problem(torch.float64)
+    assert torch.autograd.gradcheck(lambda s, i: softmax_loss(s, i, targets), (states, items))
+
+
+def test_softmax_loss_is_minus_ln_of_the_targets_share():
+    states, items, targets = problem(torch.float64, n=3)
+    wanted = 0.0
+    for state, target in zip(states, targets, strict=True):
+        exponents = [math.exp((state @ item).item()) for item in items]
+        wanted -= math.log(exponents[target] / sum(exponents)) / 3
+    assert softmax_loss(states, items, targets).item() == pytest.approx(wanted)
+
+
+def test_softmax_loss_of_huge_logits_stays_finite():
+    states = torch.tensor([[1e4], [-1e4]], requires_grad=True)
+    items = torch.tensor([[1.0], [-1.0], [0.0]], requires_grad=True)
+    for targets, wanted in (([0, 1], 0.0), ([1, 0], 2e4)):
+        loss = softmax_loss(states, items, torch.tensor(targets))
+        assert loss.item() == pytest.approx(wanted)
+        assert all(torch.isfinite(part).all() for part in torch.autograd.grad(loss, (states, items)))
+
+
+def test_a_catalogue_of_one_item_has_no_loss():
+    states, items = torch.randn(4, 3, requires_grad=True), torch.randn(1, 3)
+    loss = softmax_loss(states, items, torch.zeros(4, dtype=torch.long))
+    loss.backward()
+    assert loss.item() == 0
+    assert states.grad.count_nonzero() == 0
+
+
+def test_gradients_reach_a_table_that_states_and_items_share():
+    table, targets = torch.randn(6, 3, dtype=torch.float64, requires_grad=True), torch.tensor([1, 5])
+    rows = torch.tensor([0, 2])
+    ours = torch.autograd.grad(softmax_loss(table[rows], table, targets), table)[0]
+    theirs = torch.autograd.grad(F.cross_entropy(table[rows] @ table.T, targets), table)[0]
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_softmax_loss_is_made_in_full_precision_under_autocast():
+    states, items, targets = problem(torch.float32)
+    wanted = softmax_loss(states, items, targets)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(softmax_loss(states, items, targets), wanted)
+        half = softmax_loss(states.bfloat16(), items, targets)
+    assert half.dtype == torch.float32
+    half.backward()
+    assert states.grad.dtype == torch.float32
+    torch.testing.assert_close(half, wanted, rtol=0.05, atol=0.05)
+
+
+def test_softmax_loss_never_holds_more_logits_than_a_block(monkeypatch):
+    n, n_items, dim = 64, 500, 2
+    monkeypatch.setattr(losses, "BLOCK_BYTES", 4 * n_items * 8)
+    states, items, targets = problem(torch.float32, n, n_items, dim)
+    with Largest() as made:
+        softmax_loss(states, items, targets).backward()
+    assert made.numbers == 8 * n_items
+
+
+class Largest(TorchDispatchMode):
+    """Records the size of the largest tensor that any operator gives."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, tuple | list) else [out]:
+            if isinstance(tensor, torch.Tensor):
+                self.numbers = max(self.numbers, tensor.numel())
+        return out
+
+
+def test_a_second_derivative_of_softmax_loss_is_refused_rather_than_wrong():
+    states, items, targets = problem(torch.float64)
+    gradient = torch.autograd.grad(softmax_loss(states, items, targets) ** 2, states, create_graph=True)[0]
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
