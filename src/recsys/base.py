@@ -7,6 +7,7 @@ import inspect
 from abc import ABC, abstractmethod
 from html import escape
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -389,5 +390,6 @@ def load(path: str | Path) -> Recommender:
     try:
         model._restore(fitted)
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise LoadError(f"{path} does not fit the class {name} ({error}); fit and save it again") from error
+        what = shorten(str(error), 200)
+        raise LoadError(f"{path} does not fit the class {name} ({what}); fit and save it again") from error
     return model

@@ -31,7 +31,8 @@ Arrays = dict[str, NDArray[Any]]
 def save(path: Path, model: str, parameters: Mapping[str, Any], fitted: Mapping[str, Any]) -> None:
     """Write a model to a directory, which appears whole or not at all; an older model there is replaced.
 
-    The old one stands until the new one is on disk; a failure to put that in its place puts the old one back.
+    The old one stands until the new one is on disk; a failure to put that in its place puts the old one back. Only a
+    kill in the instant between the two moves leaves neither at the path, and both in a directory `.<name>-...` beside it.
     """
     refuse_taken(path, model)
     # Through symbolic links, so that a link stays one.
@@ -211,10 +212,10 @@ def _encode(value: Any, name: str, arrays: Arrays) -> Any:
     """A JSON node for a value; its arrays go to `arrays` under names that start with `name`."""
     if value is None or isinstance(value, bool | int | str):
         return value
-    if isinstance(value, float):
-        return {"float": value.hex()}
     if isinstance(value, np.generic):
         return {"scalar": _encode_array(np.asarray(value), name, arrays)}
+    if isinstance(value, float):
+        return {"float": value.hex()}
     if isinstance(value, np.ndarray):
         return _encode_array(value, name, arrays)
     if isinstance(value, tuple | list):

@@ -103,7 +103,11 @@ def known_codes(
     ids: NDArray[Any], vocabulary: Vocabulary, what: str, model: str, on_unknown: Unknown, way_out: str = WAY_OUT
 ) -> NDArray[np.int64]:
     """Codes of ids, -1 where unknown; raises for unknown ids under "raise"."""
-    codes = vocabulary.encode(ids) if len(ids) else np.empty(0, np.int64)
+    try:
+        codes = vocabulary.encode(ids) if len(ids) else np.empty(0, np.int64)
+    except DataError as error:
+        hint = "; missing ids turn integers into floats" if ids.dtype.kind == "f" else ""
+        raise DataError(f"{model}: {what}: {error}{hint}; cast them") from error
     unknown = np.flatnonzero(codes < 0)
     if len(unknown) and on_unknown == "raise":
         first = frames.show(ids[unknown[0]])

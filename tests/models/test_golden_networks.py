@@ -9,13 +9,13 @@ import torch
 from tests.models.worked import Golden, near
 
 from recsys import MultVAE
-from recsys.models.autoencoders.multvae import MultVAENet, kl_loss, multinomial_loss
+from recsys.models.autoencoders.multvae import MultVAENet
 from recsys.models.fields.deepfm import DeepFMNet
 from recsys.models.graph.lightgcn import LightGCNNet
 from recsys.models.sequence.sasrec import SASRecNet
 from recsys.nn.graph import normalized_adjacency, propagate
 from recsys.nn.interactions import pairwise_interaction
-from recsys.nn.losses import bce_loss, bpr_loss, gbce_loss, softmax_loss
+from recsys.nn.losses import bce_loss, bpr_loss, gbce_loss, kl_loss, multinomial_loss, softmax_loss
 
 
 def tensor(values: Any) -> torch.Tensor:

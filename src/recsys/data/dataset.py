@@ -70,7 +70,7 @@ class Dataset:
         frame = frames.read(interactions)
         self.frame_kind = frames.kind_of(frame)
         if len(frame) == 0:
-            raise DataError("the frame of interactions is empty")
+            raise DataError("the frame of interactions is empty; give at least one row")
         if (user_col is None) != (item_col is None):
             raise DataError(f"user_col={user_col!r}, item_col={item_col!r}: give both, or None for both (field data)")
         found = {"rating": rating_col, "label": label_col, "weight": weight_col, "timestamp": timestamp_col}
@@ -309,7 +309,7 @@ def read_times(series: nw.Series[Any], name: str) -> NDArray[np.int64]:
         frames.refuse(array != np.floor(array), array, name, "fractional timestamps (give whole numbers or dates)")
         return array.astype(np.int64)
     frames.refuse(np.fromiter((frames.missing(v) for v in array), bool, len(array)), array, name, "missing timestamps")
-    raise DataError(f"column {name!r} holds {series.dtype}; timestamps are numbers or dates")
+    raise DataError(f"column {name!r} holds {series.dtype}; timestamps are numbers or dates, so cast it")
 
 
 def read_social(frame: nw.DataFrame[Any], user_col: str) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float32]]:

@@ -72,7 +72,8 @@ def build(columns: Mapping[str, NDArray[Any]], kind: str) -> Any:
 def column(frame: nw.DataFrame[Any], name: str, role: str) -> nw.Series[Any]:
     """A column by its name; one that is absent is named beside those there are."""
     if name not in frame.columns:
-        raise DataError(f"there is no column {name!r} for the {role}; the frame has {listed(frame.columns)}")
+        there = listed(frame.columns)
+        raise DataError(f"there is no column {name!r} for the {role}; the frame has {there}: name one, or rename it")
     if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise DataError(f"the column {name!r} for the {role} is no text; rename it, for columns are named by strings")
     return frame[name]

@@ -117,7 +117,7 @@ def read_ids(series: nw.Series[Any], name: str) -> NDArray[Any]:
             f"fractional row: {first_bad_float(array)}; drop missing rows and cast to an integer"
         )
     if array.dtype != object:
-        raise DataError(f"column {name!r} holds {series.dtype}; ids are integers or strings")
+        raise DataError(f"column {name!r} holds {series.dtype}; ids are integers or strings, so cast it")
     frames.refuse(np.asarray(pd.isna(array)), array, name, "missing ids")
     inferred = pd.api.types.infer_dtype(array, skipna=False)
     if inferred in ("string", "empty"):

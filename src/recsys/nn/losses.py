@@ -70,3 +70,15 @@ def softmax_loss(states: Tensor, items: Tensor, targets: Tensor) -> Tensor:
     with torch.autocast(states.device.type, enabled=False):
         loss: Tensor = _SoftmaxLoss.apply(states.float() if states.dtype == torch.bfloat16 else states, items, targets)  # type: ignore[assignment]
     return loss
+
+
+def multinomial_loss(logits: Tensor, items: Tensor, lengths: Tensor) -> Tensor:
+    """-sum over a row's items of ln softmax(logits), mean over rows: logits (B, I), items (N,), lengths (B,)."""
+    row = torch.repeat_interleave(torch.arange(len(lengths), device=items.device), lengths)
+    chosen = logits[row, items].sum()
+    return ((logits.logsumexp(1) * lengths).sum() - chosen) / len(lengths)
+
+
+def kl_loss(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL(N(mean, variance) || N(0, 1)) summed over dimensions, mean over rows."""
+    return 0.5 * (log_variance.exp() + mean.square() - 1 - log_variance).sum(1).mean()

@@ -152,4 +152,6 @@ class SequenceExamples:
 def ragged_positions(starts: Tensor, lengths: Tensor) -> Tensor:
     """Positions of several runs one after the other: runs start at `starts` (B,) and are `lengths` (B,) long."""
     ends = torch.cumsum(lengths, 0)
-    return torch.arange(int(lengths.sum()), device=starts.device) + torch.repeat_interleave(starts - ends + lengths, lengths)
+    return torch.arange(int(lengths.sum()), device=starts.device) + torch.repeat_interleave(
+        starts - ends + lengths, lengths
+    )

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from textwrap import shorten
 from typing import Any
 
 import pandas as pd
@@ -204,5 +205,5 @@ class Trainer:
                 torch.cuda.set_rng_state(tensors["rng.cuda"], self.device)
             return Run(best=best or None, **progress.values)
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
-            path, what = self.checkpoint.path, " ".join(str(error).split())
+            path, what = self.checkpoint.path, shorten(str(error), 200)
             raise LoadError(f"{path} does not fit {self.name} ({what}); remove it to start over") from error

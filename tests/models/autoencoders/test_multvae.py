@@ -7,7 +7,8 @@ import torch
 
 import recsys
 from recsys import Dataset, MultVAE, Popular
-from recsys.models.autoencoders.multvae import MultVAENet, kl_loss, multinomial_loss
+from recsys.models.autoencoders.multvae import MultVAENet
+from recsys.nn.losses import kl_loss, multinomial_loss
 
 
 def taste_frame(n_users: int, first_user: int = 0, seed: int = 0) -> pd.DataFrame:

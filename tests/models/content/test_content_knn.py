@@ -62,13 +62,13 @@ def test_the_nearest_item_comes_first_and_distances_are_not_negative(metric: str
 
 def test_far_from_the_origin_no_squared_distance_is_negative() -> None:
     # |q|^2 + |x|^2 - 2 q.x of equal vectors is a little off 0 here, on either side.
-    x = 1e4 + vectors(200, 7)
+    x = 1e4 + vectors(200, 300)
     model = ContentKNN(metric="euclidean").fit(data_of({"v": x.tolist()}))
     for row in x[:50]:
         found = model.nearest(row.astype(np.float32), k=200)
         assert np.isfinite(found["distance"]).all()
         assert found["distance"].min() >= 0
-        assert found["distance"].iloc[0] < 0.1
+        assert found["distance"].iloc[0] < 1
 
 
 @pytest.mark.parametrize("metric", METRICS)

@@ -146,3 +146,10 @@ def test_early_stopping_needs_ratings_to_watch() -> None:
 def test_a_rate_that_diverges_is_named() -> None:
     with pytest.raises(RecsysError, match="loss became NaN; lower learning_rate=50"):
         quick(learning_rate=50.0).fit(low_rank()[0])
+
+
+def test_training_starts_at_biases_of_0_and_vectors_of_deviation_0_1() -> None:
+    model = quick(n_factors=50, epochs=1, learning_rate=1e-12).fit(low_rank()[0])
+    np.testing.assert_allclose([model.user_factors_.std(), model.item_factors_.std()], 0.1, rtol=0.1)
+    np.testing.assert_allclose(model.user_biases_, 0, atol=1e-9)
+    np.testing.assert_allclose(model.item_biases_, 0, atol=1e-9)

@@ -63,7 +63,7 @@ def test_both_parts_read_one_table_and_its_gradient_is_their_sum() -> None:
     table = one.embedding.table.weight
 
     def gradient(logit: torch.Tensor) -> torch.Tensor:
-        return torch.autograd.grad(logit.sum(), table)[0]
+        return torch.autograd.grad(logit.sum(), table)[0].to_dense()
 
     vectors = one.embedding(codes, values)
     pairs, deep = gradient(pairwise_interaction(vectors)), gradient(one.deep(one.embedding(codes).flatten(1)))

@@ -65,6 +65,8 @@ def test_parameters_are_one_vector_a_node() -> None:
     model = quick().fit(taste_frame())
     assert [name for name, _ in model.module_.named_parameters()] == ["embedding"]
     assert model.module_.embedding.shape == (30 + 30, 8)
+    start = LightGCNNet(model.module_.adjacency, 30, 64, 3).embedding
+    assert float(start.detach().std()) == pytest.approx(0.1, rel=0.1)
     assert set(model.module_.state_dict()) == {"embedding"}
 
 

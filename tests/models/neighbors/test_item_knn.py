@@ -183,3 +183,23 @@ def test_a_history_in_ratings_is_scored_as_the_users_own() -> None:
     mine, theirs = model.recommend([4], k=12), model.recommend(history=history, k=12)
     assert mine["item_id"].tolist() == theirs["item_id"].tolist()
     np.testing.assert_allclose(mine["score"], theirs["score"], atol=1e-6)
+
+
+@pytest.mark.parametrize("change", [{"prediction": "zscore"}, {"prediction": "raw"}, {"similarity": "pearson_mean"}])
+def test_a_change_of_hyperparameters_reaches_what_scoring_has_made(change: dict[str, Any]) -> None:
+    table = rating_table()
+    model = ItemKNN(similarity="cosine", n_neighbors=3).fit(as_data(table))
+    before = all_pairs(model, table.shape)
+    after = all_pairs(model.set_params(**change), table.shape)
+    anew = ItemKNN(**({"similarity": "cosine", "n_neighbors": 3} | change)).fit(as_data(table))
+    np.testing.assert_array_equal(after, all_pairs(anew, table.shape))
+    assert np.abs(after - before).max() > 1e-3
+
+
+def test_someone_unknown_is_given_the_items_level() -> None:
+    table = rating_table()
+    mu, _, b_i = baseline_parts(table)
+    for similarity in ("cosine", "jaccard"):
+        model = ItemKNN(similarity=similarity).fit(as_data(table))
+        np.testing.assert_allclose(model.predict([999] * 12, range(12)), mu + b_i, atol=1e-6)
+        np.testing.assert_allclose(model.predict([999], [999]), mu, atol=1e-6)

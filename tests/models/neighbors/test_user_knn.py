@@ -208,3 +208,23 @@ def test_feedback_can_overlook_ratings() -> None:
     seen = Dataset(as_data(table).to_frame()[["user_id", "item_id"]])
     one, other = UserKNN(feedback="implicit").fit(as_data(table)), UserKNN().fit(seen)
     np.testing.assert_array_equal(all_pairs(one, table.shape), all_pairs(other, table.shape))
+
+
+@pytest.mark.parametrize("change", [{"prediction": "zscore"}, {"prediction": "raw"}, {"similarity": "pearson_mean"}])
+def test_a_change_of_hyperparameters_reaches_what_scoring_has_made(change: dict[str, Any]) -> None:
+    table = rating_table()
+    model = UserKNN(similarity="cosine", n_neighbors=3).fit(as_data(table))
+    before = all_pairs(model, table.shape)
+    after = all_pairs(model.set_params(**change), table.shape)
+    anew = UserKNN(**({"similarity": "cosine", "n_neighbors": 3} | change)).fit(as_data(table))
+    np.testing.assert_array_equal(after, all_pairs(anew, table.shape))
+    assert np.abs(after - before).max() > 1e-3
+
+
+def test_someone_unknown_is_given_the_items_level() -> None:
+    table = rating_table()
+    mu, _, b_i = baseline_parts(table)
+    for similarity in ("cosine", "jaccard"):
+        model = UserKNN(similarity=similarity).fit(as_data(table))
+        np.testing.assert_allclose(model.predict([999] * 12, range(12)), mu + b_i, atol=1e-6)
+        np.testing.assert_allclose(model.predict([999], [999]), mu, atol=1e-6)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from recsys.embedding import EmbeddingBag
 from recsys.families import ProfileRecommender
+from recsys.nn.losses import kl_loss, multinomial_loss
 from recsys.params import Fraction, NonNegative, PositiveInt
 from recsys.training.examples import ProfileBatch
 
@@ -47,18 +48,6 @@ class MultVAENet(nn.Module):
     def forward(self, items: Tensor, lengths: Tensor) -> Tensor:
         """Ragged rows to logits of all items from the code's mean, (B, I)."""
         return self.decoder(self.encode(items, lengths)[0])
-
-
-def multinomial_loss(logits: Tensor, items: Tensor, lengths: Tensor) -> Tensor:
-    """-sum over a row's items of ln softmax(logits), mean over rows: logits (B, I), items (N,), lengths (B,)."""
-    row = torch.repeat_interleave(torch.arange(len(lengths), device=items.device), lengths)
-    chosen = logits[row, items].sum()
-    return ((logits.logsumexp(1) * lengths).sum() - chosen) / len(lengths)
-
-
-def kl_loss(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """KL(N(mean, variance) || N(0, 1)) summed over dimensions, mean over rows."""
-    return 0.5 * (log_variance.exp() + mean.square() - 1 - log_variance).sum(1).mean()
 
 
 class MultVAE(ProfileRecommender):

@@ -39,3 +39,6 @@ class Popular(Recommender):
 
     def _score_items(self, query: Query) -> NDArray[np.float32]:
         return np.repeat(self.item_scores_[None], len(query), axis=0)
+
+    def _score_pairs(self, query: Query, items: NDArray[np.int64]) -> NDArray[np.float32]:
+        return np.where(items >= 0, self.item_scores_[items], 0).astype(np.float32)

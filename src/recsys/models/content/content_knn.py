@@ -9,11 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from recsys.base import Query, Recommender
 from recsys.data import Dataset, frames
 from recsys.errors import DataError
-from recsys.models.content.vectors import item_vectors, reads_as_text, row_squares
+from recsys.models.content.vectors import compare, item_vectors, reads_as_text
 from recsys.request import check_count
-
-BLOCK = 1 << 24
-"""Numbers of a block of dense profiles."""
 
 
 class ContentKNN(Recommender):
@@ -82,21 +79,4 @@ class ContentKNN(Recommender):
         return self._compare(self.dense_[items], self.sparse_[items])
 
     def _compare(self, dense: NDArray[np.float64], sparse: Any, dtype: Any = np.float32) -> NDArray[Any]:
-        """Scores (B, I) of profiles (B, d) and (B, s): larger is nearer."""
-        scores = np.empty((len(dense), len(self.dense_)), dtype)
-        other = np.square(self.dense_).sum(1) + row_squares(self.sparse_)
-        step = max(1, BLOCK // max(1, *self.sparse_.shape))
-        for rows in (slice(start, start + step) for start in range(0, len(dense), step)):
-            # A sparse times a dense matrix: profiles of many items have most of the words.
-            dot = dense[rows] @ self.dense_.T + (self.sparse_ @ sparse[rows].T.toarray()).T
-            if self.metric == "dot":
-                scores[rows] = dot
-                continue
-            own = np.square(dense[rows]).sum(1) + row_squares(sparse[rows])
-            if self.metric == "euclidean":
-                # Rounding can leave a square of zero below it.
-                scores[rows] = -np.sqrt(np.maximum(own[:, None] + other - 2 * dot, 0))
-            else:
-                norm = np.sqrt(own[:, None] * other)
-                scores[rows] = np.where(norm > 0, dot / np.where(norm > 0, norm, 1), 0)
-        return scores
+        return compare(self.metric, (dense, sparse), (self.dense_, self.sparse_), dtype)

@@ -10,8 +10,13 @@ from numpy.typing import NDArray
 
 from recsys.data import Column
 
+Parts = tuple[NDArray[np.float64], Any]
+"""Vectors: numbers (n, d), and a sparse matrix (n, s) beside them."""
+BLOCK = 1 << 24
+"""Numbers of a block of dense profiles."""
 
-def item_vectors(columns: tuple[Column, ...], text: tuple[str, ...], n_items: int) -> tuple[NDArray[np.float64], Any]:
+
+def item_vectors(columns: tuple[Column, ...], text: tuple[str, ...], n_items: int) -> Parts:
     """Vector and numeric columns side by side, (I, d), and all others by TF-IDF, sparse (I, s), each in their order."""
     dense = [
         np.empty((n_items, 0)),
@@ -72,3 +77,25 @@ def tf_idf(counts: Any) -> Any:
 def row_squares(matrix: Any) -> NDArray[np.float64]:
     """Squared norm of each row of a sparse matrix."""
     return np.asarray(matrix.multiply(matrix).sum(1), np.float64).ravel()
+
+
+def compare(metric: str, profiles: Parts, items: Parts, dtype: Any) -> NDArray[Any]:
+    """Scores (B, I) of profiles and items, each a dense and a sparse part: larger is nearer."""
+    (dense, sparse), (item_dense, item_sparse) = profiles, items
+    scores = np.empty((len(dense), len(item_dense)), dtype)
+    other = np.square(item_dense).sum(1) + row_squares(item_sparse)
+    step = max(1, BLOCK // max(1, *item_sparse.shape))
+    for rows in (slice(start, start + step) for start in range(0, len(dense), step)):
+        # A sparse times a dense matrix: profiles of many items have most of the words.
+        dot = dense[rows] @ item_dense.T + (item_sparse @ sparse[rows].T.toarray()).T
+        if metric == "dot":
+            scores[rows] = dot
+            continue
+        own = np.square(dense[rows]).sum(1) + row_squares(sparse[rows])
+        if metric == "euclidean":
+            # Rounding can leave a square of zero below it.
+            scores[rows] = -np.sqrt(np.maximum(own[:, None] + other - 2 * dot, 0))
+        else:
+            norm = np.sqrt(own[:, None] * other)
+            scores[rows] = np.where(norm > 0, dot / np.where(norm > 0, norm, 1), 0)
+    return scores

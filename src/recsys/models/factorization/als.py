@@ -110,9 +110,11 @@ class ALS(FactorRecommender):
         return fit + float((by_user @ users**2).sum() + (by_item @ items**2).sum())
 
     def _user_vectors(self, query: Query) -> NDArray[np.float32]:
-        if (query.users >= 0).all():
-            return self.user_factors_[query.users]
-        return self._solve(self._weights(query.history, len(self.items_)), self.item_factors_).astype(np.float32)
+        vectors = np.where(query.users[:, None] >= 0, self.user_factors_[query.users], 0)
+        new = np.flatnonzero((query.users < 0) & (query.history.lengths > 0))
+        if len(new):
+            vectors[new] = self._solve(self._weights(query.history[new], len(self.items_)), self.item_factors_)
+        return vectors.astype(np.float32)
 
     def _item_vectors(self) -> NDArray[np.float32]:
         return self.item_factors_

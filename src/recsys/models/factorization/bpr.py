@@ -38,7 +38,9 @@ class BPR(FactorRecommender):
     learning_rate: Positive = 0.05
     """Step size."""
     regularization: NonNegative = 0.01
-    """Penalty on the three vectors of a step and the two biases."""
+    """Penalty on a user's vector in each of the user's steps."""
+    item_regularization: NonNegative | None = None
+    """Penalty on the vectors and biases of a step's two items; None is `regularization`."""
     optimizer: Literal["sgd", "adagrad"] = "sgd"
     """Plain steps, or steps divided by the root of the summed squared gradients."""
     item_bias: bool = True
@@ -68,6 +70,8 @@ class BPR(FactorRecommender):
         squares = [
             np.full(a.shape if self.optimizer == "adagrad" else (0,) * a.ndim, 1e-1, np.float32) for a in (p, q, bias)
         ]
+        penalties = self.regularization, self.item_regularization
+        penalty_user, penalty_item = (np.float32(self.regularization if one is None else one) for one in penalties)
         log: list[dict[str, float]] = []
         for epoch in tqdm(range(1, self.epochs + 1), disable=self.verbose < 1, desc="BPR"):
             start = time.perf_counter()
@@ -77,7 +81,7 @@ class BPR(FactorRecommender):
                 drawn = self._draw(rng, positives[1], data.n_items, len(draws))
                 total, made = bpr_epoch(
                     draws, drawn, rows, *positives, p, q, bias, np.float32(self.learning_rate),
-                    np.float32(self.regularization), np.float32(self.regularization), self.item_bias, *squares,
+                    penalty_user, penalty_item, self.item_bias, *squares,
                 )  # fmt: skip
                 loss, steps = loss + total, steps + made
             if not np.isfinite(loss):
@@ -90,6 +94,11 @@ class BPR(FactorRecommender):
         if self.negatives == "uniform":
             return rng.integers(n_items, size=(n, TRIES))
         return items[rng.integers(len(items), size=(n, TRIES))]
+
+    def _score_pairs(self, query: Query, items: NDArray[np.int64]) -> NDArray[np.float32]:
+        known = query.users >= 0
+        products = np.einsum("bd,bd->b", self.user_factors_[query.users], self.item_factors_[items])
+        return np.where(items >= 0, np.where(known, products, 0) + self.item_biases_[items], 0).astype(np.float32)
 
     def _user_vectors(self, query: Query) -> NDArray[np.float32]:
         vectors = np.where(query.users[:, None] >= 0, self.user_factors_[query.users], 0)

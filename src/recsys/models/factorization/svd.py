@@ -103,12 +103,11 @@ class SVD(FactorRecommender):
         return np.hstack([self.item_factors_, np.ones_like(biases), biases]).astype(np.float32)
 
     def _score_pairs(self, query: Query, items: NDArray[np.int64]) -> NDArray[np.float32]:
-        users = self._user_vectors(query)
-        vectors = self._item_vectors()[np.maximum(items, 0)]
-        # An unknown item still has the user's level, against which its vector holds a 1.
-        vectors[items < 0] = 0
-        vectors[items < 0, -2] = 1
-        return np.einsum("bd,bd->b", users, vectors).astype(np.float32)
+        users = query.users
+        scores = self.mean_ + np.where(users >= 0, self.user_biases_[users], 0)
+        scores += np.where(items >= 0, self.item_biases_[items], 0)
+        products = np.einsum("bd,bd->b", self.user_factors_[users], self.item_factors_[items])
+        return (scores + np.where((users >= 0) & (items >= 0), products, 0)).astype(np.float32)
 
     def _link(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.clip(scores, self.low_, self.high_).astype(np.float32)

@@ -29,8 +29,8 @@ class DeepFMNet(FieldNet):
     ):
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(()))
-        self.linear = FieldEmbedding(sizes, 1, fields=slot_fields, std=0.0)
-        self.embedding = FieldEmbedding(sizes, embedding_dim, fields=slot_fields)
+        self.linear = FieldEmbedding(sizes, 1, fields=slot_fields, std=0.0, sparse=True)
+        self.embedding = FieldEmbedding(sizes, embedding_dim, fields=slot_fields, sparse=True)
         self.deep = mlp(len(sizes) * embedding_dim, *hidden_dims, 1, dropout=dropout)
 
     def embed(self, codes: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:

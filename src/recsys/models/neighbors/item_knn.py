@@ -3,6 +3,7 @@
 Sarwar et al., "Item-Based Collaborative Filtering Recommendation Algorithms", WWW 2001; Deshpande & Karypis, TOIS 2004.
 """
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ class ItemKNN(NeighborRecommender):
         self._fit_form(data)
         if self.explicit_:
             return
-        items = self._item_rows()
+        items = self._rows
         # Rows are targets here, so the measure is read from the other side.
         measure = self._measure().turned()
         near, values = top_k_similar(items, Rows.of(items), self.n_neighbors, measure, n_jobs=self.n_jobs)
@@ -45,8 +46,9 @@ class ItemKNN(NeighborRecommender):
         # the history.
         self.weights_ = sp.csr_matrix((values[kept], (near[kept], targets)), shape=(len(near), len(near)))
 
-    def _item_rows(self) -> Any:
-        """Items x users as items are compared."""
+    @cached_property
+    def _rows(self) -> Any:
+        """Items x users as items are compared; made once, and not saved."""
         matrix = self._matrix(self.history_)
         if not self.explicit_:
             return weigh(matrix.T.tocsr(), np.diff(matrix.indptr), len(self.items_), self.weighting)
@@ -68,6 +70,13 @@ class ItemKNN(NeighborRecommender):
             scores[targets] = found.reshape(len(targets), -1)
         return scores.T.copy()
 
+    @cached_property
+    def _levels(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean and standard deviation of each item's ratings."""
+        items = self._matrix(self.history_).T.tocsr()
+        means = row_means(items, self.mean_)
+        return means, row_deviations(items, means) if self.prediction == "zscore" else np.ones(len(means))
+
     def _compared(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> NDArray[np.int64]:
         return items
 
@@ -79,10 +88,7 @@ class ItemKNN(NeighborRecommender):
         self, query: Query, targets: NDArray[np.int64], pair_indptr: NDArray[np.int64], pair_row: NDArray[np.int64]
     ) -> NDArray[np.float32]:
         """Predicted ratings of (target item, query row) pairs; item -1 falls back on the user's own level."""
-        items, ratings = self._item_rows(), self._matrix(query.history)
-        levels = self._matrix(self.history_).T.tocsr()
-        means = row_means(levels, self.mean_)
-        spread = row_deviations(levels, means) if self.prediction == "zscore" else np.ones(len(means))
+        ratings, (means, spread) = self._matrix(query.history), self._levels
         _, user_base = baselines(ratings, self.mean_, self.item_base_)
         given = ratings.copy()
         if self.prediction in ("centered", "zscore"):
@@ -90,14 +96,17 @@ class ItemKNN(NeighborRecommender):
         if self.prediction == "baseline":
             rows = np.repeat(np.arange(len(query)), np.diff(given.indptr))
             given.data = given.data - self.mean_ - user_base[rows] - self.item_base_[given.indices]
-        asked = items[np.maximum(targets, 0)]
+        # Targets are compared with what the query's users rated, and with nothing else.
+        rated = np.unique(given.indices)
+        place = np.full(len(self.items_) + 1, -1)
+        place[rated] = np.arange(len(rated))
         parts = predict_pairs(
-            asked,
-            targets,
-            Rows.of(items),
+            self._rows[np.maximum(targets, 0)],
+            place[targets],
+            Rows.of(self._rows[rated]),
             pair_indptr,
             pair_row,
-            given,
+            given[:, rated],
             self.n_neighbors,
             self.min_k,
             self._measure(),
@@ -116,7 +125,7 @@ class ItemKNN(NeighborRecommender):
         return np.where(known, level + spread[target] * np.nan_to_num(parts), fallback).astype(np.float32)
 
     def _item_similarity(self, items: NDArray[np.int64]) -> NDArray[np.float32]:
-        rows = self._item_rows()
+        rows = self._rows
         near, values = top_k_similar(
             rows[items], Rows.of(rows), len(self.items_), self._measure(), exclude_self=False, n_jobs=self.n_jobs
         )

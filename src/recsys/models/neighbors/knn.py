@@ -7,7 +7,7 @@ form).
 """
 
 from abc import abstractmethod
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -73,6 +73,13 @@ class NeighborRecommender(Recommender):
 
     explicit_: bool
     mean_: float
+
+    def set_params(self, **parameters: Any) -> Self:
+        """Change hyperparameters by name; what scoring made from the old ones is made anew."""
+        super().set_params(**parameters)
+        for name in ("_users", "_rows", "_given", "_levels"):
+            self.__dict__.pop(name, None)
+        return self
 
     def _measure(self) -> Measure:
         name = "cosine" if self.similarity == "auto" else self.similarity

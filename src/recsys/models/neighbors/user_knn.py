@@ -3,6 +3,7 @@
 Resnick et al., "GroupLens: An Open Architecture for Collaborative Filtering of Netnews", CSCW 1994.
 """
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,31 @@ class UserKNN(NeighborRecommender):
     def _fit(self, data: Dataset, validation: Dataset | None) -> None:
         self._fit_form(data)
 
+    @cached_property
+    def _users(self) -> Any:
+        """Users x items of the training data. This and what follows from it is made once, and not saved."""
+        return self._matrix(self.history_)
+
+    @cached_property
+    def _rows(self) -> Rows:
+        """All users as they are compared."""
+        return Rows.of(self._user_rows(self._users))
+
+    @cached_property
+    def _given(self) -> Any:
+        """What each item's users gave it, (I, U), less what was to be expected of them."""
+        matrix = self._users
+        given = matrix.T.tocsr()
+        if self.prediction in ("centered", "zscore"):
+            means = row_means(matrix, self.mean_)
+            spread = row_deviations(matrix, means) if self.prediction == "zscore" else np.ones(len(means))
+            given.data = (given.data - means[given.indices]) / spread[given.indices]
+        if self.prediction == "baseline":
+            _, base = baselines(matrix, self.mean_, self.item_base_)
+            item = np.repeat(np.arange(given.shape[0]), np.diff(given.indptr))
+            given.data = given.data - self.mean_ - base[given.indices] - self.item_base_[item]
+        return given
+
     def _user_rows(self, matrix: Any) -> Any:
         """Users x items as users are compared."""
         if not self.explicit_:
@@ -51,19 +77,17 @@ class UserKNN(NeighborRecommender):
                 found = self._ratings(part, np.arange(len(part) + 1) * n_items, every)
                 scores[start : start + step] = found.reshape(len(part), n_items)
             return scores
-        matrix = self._matrix(self.history_)
-        rows = self._user_rows(matrix)
         own = self._user_rows(self._matrix(query.history))
         # One more than asked for, since the first may be the user.
         near, values = top_k_similar(
-            own, Rows.of(rows), self.n_neighbors + 1, self._measure(), exclude_self=False, n_jobs=self.n_jobs
+            own, self._rows, self.n_neighbors + 1, self._measure(), exclude_self=False, n_jobs=self.n_jobs
         )
         values[(near == query.users[:, None]) | (near < 0)] = 0
         spare = np.cumsum(values > 0, axis=1) > self.n_neighbors
         values[spare] = 0
         row, place = np.nonzero(values)
         similar = sp.csr_matrix((values[row, place], (row, near[row, place])), shape=(len(query), len(self.users_)))
-        return np.asarray((similar @ matrix).todense(), np.float32)
+        return np.asarray((similar @ self._users).todense(), np.float32)
 
     def _compared(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> NDArray[np.int64]:
         return users
@@ -75,26 +99,17 @@ class UserKNN(NeighborRecommender):
         self, query: Query, pair_indptr: NDArray[np.int64], pair_item: NDArray[np.int64]
     ) -> NDArray[np.float32]:
         """Predicted ratings of (query row, item) pairs; item -1 falls back on the user's own level."""
-        matrix, asked = self._matrix(self.history_), self._matrix(query.history)
-        means, own_means = row_means(matrix, self.mean_), row_means(asked, self.mean_)
-        zscore = self.prediction == "zscore"
-        spread = row_deviations(matrix, means) if zscore else np.ones(len(means))
-        own_spread = row_deviations(asked, own_means) if zscore else np.ones(len(own_means))
-        _, base = baselines(matrix, self.mean_, self.item_base_)
-        _, own_base = baselines(asked, self.mean_, self.item_base_)
-        given = matrix.T.tocsr()
-        if self.prediction in ("centered", "zscore"):
-            given.data = (given.data - means[given.indices]) / spread[given.indices]
-        if self.prediction == "baseline":
-            item = np.repeat(np.arange(given.shape[0]), np.diff(given.indptr))
-            given.data = given.data - self.mean_ - base[given.indices] - self.item_base_[item]
+        asked = self._matrix(query.history)
+        means = row_means(asked, self.mean_)
+        spread = row_deviations(asked, means) if self.prediction == "zscore" else np.ones(len(means))
+        _, base = baselines(asked, self.mean_, self.item_base_)
         parts = predict_pairs(
             self._user_rows(asked),
             query.users,
-            Rows.of(self._user_rows(matrix)),
+            self._rows,
             pair_indptr,
             np.maximum(pair_item, 0),
-            given,
+            self._given,
             self.n_neighbors,
             self.min_k,
             self._measure(),
@@ -102,17 +117,16 @@ class UserKNN(NeighborRecommender):
         )
         row = np.repeat(np.arange(len(query)), np.diff(pair_indptr))
         item_base = np.where(pair_item >= 0, self.item_base_[np.maximum(pair_item, 0)], 0)
-        fallback = self.mean_ + item_base + own_base[row]
-        levels = {"raw": 0 * fallback, "centered": own_means[row], "zscore": own_means[row], "baseline": fallback}
+        fallback = self.mean_ + item_base + base[row]
+        levels = {"raw": 0 * fallback, "centered": means[row], "zscore": means[row], "baseline": fallback}
         known = np.isfinite(parts) & (pair_item >= 0)
-        return np.where(known, levels[self.prediction] + own_spread[row] * np.nan_to_num(parts), fallback).astype(
-            np.float32
-        )
+        found = np.where(known, levels[self.prediction] + spread[row] * np.nan_to_num(parts), fallback)
+        return found.astype(np.float32)
 
     def _user_similarity(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
-        rows = self._user_rows(self._matrix(self.history_))
+        rows = self._user_rows(self._users[users])
         near, values = top_k_similar(
-            rows[users], Rows.of(rows), len(self.users_), self._measure(), exclude_self=False, n_jobs=self.n_jobs
+            rows, self._rows, len(self.users_), self._measure(), exclude_self=False, n_jobs=self.n_jobs
         )
         table = np.zeros((len(users), len(self.users_) + 1), np.float32)
         np.put_along_axis(table, near, values, axis=1)
