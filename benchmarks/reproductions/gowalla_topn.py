@@ -21,9 +21,14 @@ GRIDS: dict[str, tuple[str, Iterable[Recommender]]] = {
         [
             *(ItemKNN(n_neighbors=200, shrinkage=20.0, weighting=weighting) for weighting in ("none", "tfidf")),
             *(
-                ItemKNN(similarity="asymmetric", alpha=alpha, weighting="bm25", n_neighbors=200, shrinkage=shrinkage)
+                ItemKNN(
+                    similarity="asymmetric", alpha=alpha, weighting=weighting, n_neighbors=n_neighbors,
+                    shrinkage=shrinkage,
+                )
                 for alpha in (0.7, 0.8, 0.9)
-                for shrinkage in (30.0, 100.0)
+                for weighting in ("none", "tfidf")
+                for n_neighbors in (200, 1000)
+                for shrinkage in (20.0, 50.0)
             ),
         ],
     ),

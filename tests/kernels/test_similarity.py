@@ -199,29 +199,32 @@ def pairs_of(matrix, seed=4):
     return matrix, np.arange(matrix.shape[0]), Rows.of(matrix), pair_indptr, pair_other, given
 
 
-def predicted(name, queries, own, matrix, pair_indptr, pair_other, given, k, min_k, **how):
+def predicted(name, queries, own, matrix, pair_indptr, pair_other, given, k, min_k, opposite=False, **how):
     """The definition of `predict_pairs`, a pair at a time."""
     table, out = similarities(name, queries, matrix, **how), []
     for query in range(queries.shape[0]):
         for other in pair_other[pair_indptr[query] : pair_indptr[query + 1]]:
             values = entries(given, other)
             # In single precision ties are ties, and they go to the smaller row.
-            near = [(-np.float32(table[query, row]), row) for row in values if row != own[query]]
+            strength = abs(table[query]) if opposite else table[query]
+            near = [(-np.float32(strength[row]), row) for row in values if row != own[query]]
             near = [row for negative, row in sorted(near) if negative < 0][:k]
             weights = [table[query, row] for row in near]
             enough = len(near) >= max(min_k, 1)
-            out.append(np.dot(weights, [values[row] for row in near]) / sum(weights) if enough else np.nan)
+            out.append(np.dot(weights, [values[row] for row in near]) / sum(np.abs(weights)) if enough else np.nan)
     return np.array(out)
 
 
-@pytest.mark.parametrize("k, min_k", [(1, 1), (3, 1), (3, 3), (50, 4)])
+@pytest.mark.parametrize(
+    "k, min_k, opposite", [(1, 1, False), (3, 1, False), (3, 3, True), (50, 4, False), (2, 1, True)]
+)
 @pytest.mark.parametrize("name", OVERLAP_NAMES + CORATED_NAMES)
-def test_pairs_are_weighted_means_over_the_nearest_rows(name, k, min_k):
+def test_pairs_are_weighted_means_over_the_nearest_rows(name, k, min_k, opposite):
     matrix = random_matrix(seed=7)
     queries, own, rows, *pairs = pairs_of(matrix)
     how = {"shrinkage": 1.0, "significance": 4.0}
-    found = predict_pairs(queries, own, rows, *pairs, k, min_k, measure(name, **how))
-    wanted = predicted(name, queries, own, matrix, *pairs, k, min_k, **how)
+    found = predict_pairs(queries, own, rows, *pairs, k, min_k, measure(name, **how), opposite=opposite)
+    wanted = predicted(name, queries, own, matrix, *pairs, k, min_k, opposite, **how)
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-7)
     assert np.isnan(wanted).any()
     assert np.isfinite(wanted).any()

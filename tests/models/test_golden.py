@@ -123,6 +123,24 @@ def test_02_predictions_for_user_3_and_item_5(golden: Golden) -> None:
         near(model.fit(data).predict([2], [4]), [wanted[name]], 1e-5)
 
 
+def test_02_opposite_neighbors_count_where_they_are_asked_for(golden: Golden) -> None:
+    g = golden("02_seed_cf_table")
+    data = table(np.array(g["inputs"]["items_by_users_reading_A"], float).T)
+    wanted = g["expected"]["reading_A"]["predictions_user3_item5"]
+    opposite = {"negative_neighbors": True}
+    users = {
+        "user_knn_k2_pearson_mean_centred": UserKNN(n_neighbors=2, similarity="pearson", **opposite),
+        "user_knn_k2_pearson_raw_abs_weights": UserKNN(
+            n_neighbors=2, similarity="pearson", prediction="raw", **opposite
+        ),
+    }
+    for name, model in users.items():
+        near(model.fit(data).predict([2], [4]), [wanted[name]], 1e-5)
+    model = ItemKNN(n_neighbors=3, similarity="adjusted_cosine", prediction="raw", **opposite).fit(data)
+    near(model.score_codes(np.array([2]), np.array([4])), [wanted["item_knn_adjusted_cosine_k3_abs_weights"]], 1e-5)
+    assert model.predict([2], [4])[0] == 1  # what is shown is clipped to the scale
+
+
 def test_02_negative_neighbors_never_take_a_prediction_off_the_scale(golden: Golden) -> None:
     g = golden("02_seed_cf_table")
     data = table(np.array(g["inputs"]["items_by_users_reading_A"], float).T)
@@ -178,17 +196,16 @@ def test_03_a_prediction_from_baselines(golden: Golden) -> None:
     (user, item), mu = i["predict"], wanted["global_mean"]
     base = mu + np.add.outer(wanted["b_user"], wanted["b_item"])
     weights = np.array(wanted["adjusted_cosine_shrunk"])[item]
-    near_items = [j for j in range(5) if j != item and not np.isnan(ratings[user, j])]
-
-    def prediction(neighbors: list[int]) -> float:
-        total = sum(weights[j] * (ratings[user, j] - base[user, j]) for j in neighbors)
-        return base[user, item] + total / sum(abs(weights[j]) for j in neighbors)
-
-    # The example lets opposite items pull the other way; the models leave them out.
-    near(prediction(near_items), wanted["prediction_knn_baseline"])
     model = ItemKNN(similarity="adjusted_cosine", shrinkage=float(i["shrinkage"]), prediction="baseline")
-    found = model.fit(table(ratings)).predict([user], [item])
-    near(found, [prediction([j for j in near_items if weights[j] > 0])], 1e-5)
+    found = model.clone(negative_neighbors=True).fit(table(ratings)).predict([user], [item])
+    near(found, [wanted["prediction_knn_baseline"]], 1e-5)
+    # By default the one item alike counts: the prediction is its user's deviation from the baseline, whatever the weight.
+    (alike,) = (j for j in range(5) if weights[j] > 0 and not np.isnan(ratings[user, j]))
+    near(
+        model.fit(table(ratings)).predict([user], [item]),
+        [base[user, item] + ratings[user, alike] - base[user, alike]],
+        1e-5,
+    )
 
 
 def test_04_counts_and_lists(golden: Golden) -> None:

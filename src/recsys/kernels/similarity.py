@@ -163,7 +163,7 @@ def _top_k_rows(
 @njit(cache=True, nogil=True)
 def _predict_rows(
     start, stop, q_indptr, q_columns, q_data, q_self, indptr, rows, data, norms, counts, measure,
-    pair_indptr, pair_other, o_indptr, o_rows, o_values, k, min_k, out,
+    pair_indptr, pair_other, o_indptr, o_rows, o_values, k, min_k, opposite, out,
 ):  # pragma: no cover  # fmt: skip
     sums = np.zeros((len(norms), 6 if measure[0] >= 10 else 2))
     similarity, touched = np.zeros(len(norms)), np.empty(len(norms), np.int64)
@@ -183,11 +183,13 @@ def _predict_rows(
             best[:] = 0.0
             near[:] = -1
             for at in range(o_indptr[other], o_indptr[other + 1]):
-                _keep_best(np.float32(similarity[o_rows[at]]), at, best, near, heap, k)
+                strength = abs(similarity[o_rows[at]]) if opposite else similarity[o_rows[at]]
+                _keep_best(np.float32(strength), at, best, near, heap, k)
             total, weight, size = 0.0, 0.0, 0
             for n in range(k):
                 if near[0, n] >= 0:
-                    total += best[0, n] * o_values[near[0, n]]
+                    sign = 1.0 if similarity[o_rows[near[0, n]]] > 0 else -1.0
+                    total += sign * best[0, n] * o_values[near[0, n]]
                     weight += best[0, n]
                     size += 1
             out[pair] = total / weight if size >= min_k and size > 0 else np.nan
@@ -256,12 +258,15 @@ def predict_pairs(
     min_k: int,
     measure: Measure,
     n_jobs: int = -1,
+    *,
+    opposite: bool = False,
 ) -> NDArray[np.float64]:
     """Weighted means of neighbors' values: for each pair (query row, other) over the k nearest rows that `others` lists.
 
     Row o of `others` holds (row, value) entries; `own` (Q,) is a query's own row, which is no neighbor, or -1. The
     pairs of query q are `pair_other[pair_indptr[q]:pair_indptr[q + 1]]`. Fewer than `min_k` neighbors with a positive
-    similarity give NaN.
+    similarity give NaN. With `opposite`, sum s x / sum |s| over the k rows with the largest |s|: negative ones pull the
+    other way.
     """
     if k < 1:
         raise ParameterError(f"k must be at least 1, got {k}")
@@ -273,7 +278,7 @@ def predict_pairs(
     def work(start: int, stop: int) -> None:
         _predict_rows(
             start, stop, *parts, own, rows.indptr, rows.rows, rows.data, rows.norms, rows.counts, numbers,
-            pair_indptr, pair_other, *lists, k, min_k, out,
+            pair_indptr, pair_other, *lists, k, min_k, opposite, out,
         )  # fmt: skip
 
     over_rows(work, queries.shape[0], n_jobs, np.diff(pair_indptr))

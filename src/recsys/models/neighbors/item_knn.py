@@ -111,6 +111,7 @@ class ItemKNN(NeighborRecommender):
             self.min_k,
             self._measure(),
             self.n_jobs,
+            opposite=self.negative_neighbors,
         )
         target = np.repeat(targets, np.diff(pair_indptr))
         item_base = np.where(target >= 0, self.item_base_[np.maximum(target, 0)], 0)

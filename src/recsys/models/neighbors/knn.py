@@ -31,7 +31,7 @@ class NeighborRecommender(Recommender):
     reads_history: ClassVar[bool] = True
 
     n_neighbors: PositiveInt = 40
-    """Nearest neighbors that a score is made of; those with a similarity of 0 or less never count."""
+    """Nearest neighbors that a score is made of."""
     similarity: Literal[
         "auto",
         "cosine",
@@ -57,6 +57,9 @@ class NeighborRecommender(Recommender):
     """Common entries below which the similarity is 0."""
     min_k: PositiveInt = 1
     """Neighbors below which a rating is predicted by the baseline alone."""
+    negative_neighbors: bool = False
+    """Whether neighbors with a negative similarity count in a rating: sum s x / sum |s| over the largest |s|. With "raw"
+    this leaves the scale before the clip; implicit scores never read them."""
     prediction: Literal["raw", "centered", "zscore", "baseline"] = "centered"
     """What is averaged over neighbors: ratings, or their deviations from means, in standard deviations, or from
     baselines."""

@@ -114,6 +114,7 @@ class UserKNN(NeighborRecommender):
             self.min_k,
             self._measure(),
             self.n_jobs,
+            opposite=self.negative_neighbors,
         )
         row = np.repeat(np.arange(len(query)), np.diff(pair_indptr))
         item_base = np.where(pair_item >= 0, self.item_base_[np.maximum(pair_item, 0)], 0)
