@@ -148,3 +148,13 @@ def test_a_user_without_interactions_has_no_vector() -> None:
 def test_a_rate_that_diverges_is_named() -> None:
     with pytest.raises(RecsysError, match="loss became NaN; lower learning_rate="):
         quick(learning_rate=1e30, regularization=1.0).fit(taste_frame())
+
+
+def test_items_have_a_penalty_of_their_own_where_it_is_given():
+    data = taste_frame()
+    shared, same = quick(regularization=0.02).fit(data), quick(regularization=0.02, item_regularization=0.02).fit(data)
+    np.testing.assert_array_equal(shared.item_factors_, same.item_factors_)
+    strict = quick(regularization=0.02, item_regularization=0.5).fit(data)
+    assert np.linalg.norm(strict.item_factors_) < 0.5 * np.linalg.norm(shared.item_factors_)
+    loose = quick(regularization=0.5, item_regularization=0.02).fit(data)
+    assert np.linalg.norm(loose.user_factors_) < 0.5 * np.linalg.norm(shared.user_factors_)
