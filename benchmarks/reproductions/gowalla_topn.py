@@ -28,7 +28,7 @@ GRIDS: dict[str, tuple[str, Iterable[Recommender]]] = {
                 for alpha in (0.7, 0.8, 0.9)
                 for weighting in ("none", "tfidf")
                 for n_neighbors in (200, 1000)
-                for shrinkage in (20.0, 50.0)
+                for shrinkage in (50.0,)
             ),
         ],
     ),
@@ -46,11 +46,10 @@ GRIDS: dict[str, tuple[str, Iterable[Recommender]]] = {
         "",
         [
             ALS(
-                objective="unobserved", n_factors=128, regularization=penalty, unobserved_weight=weight, epochs=12,
+                objective="unobserved", n_factors=dim, regularization=penalty, unobserved_weight=weight, epochs=10,
                 verbose=0,
             )
-            for weight in (0.001, 0.003, 0.01)
-            for penalty in (0.01, 0.03)
+            for dim, penalty, weight in ((128, 0.01, 0.003), (128, 0.005, 0.005), (256, 0.01, 0.005), (256, 0.006, 0.005))
         ],
     ),
 }  # fmt: skip

@@ -254,7 +254,7 @@ class Dataset:
     def report(self) -> Report:
         """Counts that show whether the data is what it seems: repeats, density, single interactions, equal times."""
         self._need_ids("report")
-        return report(self)
+        return report(self.user_codes, self.item_codes, self.n_users, self.n_items, self.timestamps)
 
     def __repr__(self) -> str:
         roles = {role: getattr(self.roles, f"{role}_col") for role in ("rating", "label", "weight", "timestamp")}

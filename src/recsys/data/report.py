@@ -1,14 +1,9 @@
 """What a data set looks like, in figures."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from recsys.data.dataset import Dataset
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -40,26 +35,28 @@ class Report:
         )
 
 
-def report(data: Dataset) -> Report:
-    """The figures of a data set with users and items."""
-    pairs = data.user_codes * np.int64(data.n_items) + data.item_codes
-    users = np.bincount(data.user_codes, minlength=data.n_users)
-    items = np.bincount(data.item_codes, minlength=data.n_items)
+def report(
+    user_codes: NDArray[np.int64],
+    item_codes: NDArray[np.int64],
+    n_users: int,
+    n_items: int,
+    times: NDArray[np.int64] | None,
+) -> Report:
+    """The figures of interactions that are held by user and time: codes (n,), times (n,) or None."""
+    pairs = user_codes * np.int64(n_items) + item_codes
+    users = np.bincount(user_codes, minlength=n_users)
+    items = np.bincount(item_codes, minlength=n_items)
     distinct = len(np.unique(pairs))
     equal = float("nan")
-    if data.timestamps is not None:
-        same_user = data.user_codes[1:] == data.user_codes[:-1]
-        equal = (
-            float(np.mean(data.timestamps[1:][same_user] == data.timestamps[:-1][same_user]))
-            if same_user.any()
-            else 0.0
-        )
+    if times is not None:
+        same_user = user_codes[1:] == user_codes[:-1]
+        equal = float(np.mean(times[1:][same_user] == times[:-1][same_user])) if same_user.any() else 0.0
     return Report(
-        interactions=len(data),
-        users=data.n_users,
-        items=data.n_items,
-        density=distinct / (data.n_users * data.n_items),
-        repeated=len(data) - distinct,
+        interactions=len(pairs),
+        users=n_users,
+        items=n_items,
+        density=distinct / (n_users * n_items),
+        repeated=len(pairs) - distinct,
         single_users=int((users == 1).sum()),
         single_items=int((items == 1).sum()),
         cold_users=int((users == 0).sum()),
