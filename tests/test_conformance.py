@@ -49,6 +49,8 @@ class ImplicitDeepFM(DeepFM):
 
 
 VARIANTS: list[Recommender] = [
+    RatingUserKNN(),
+    RatingItemKNN(),
     RatingUserKNN(similarity="pearson"),
     RatingUserKNN(similarity="msd", prediction="baseline"),
     RatingItemKNN(similarity="adjusted_cosine"),

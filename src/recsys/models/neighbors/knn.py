@@ -44,9 +44,9 @@ class NeighborRecommender(Recommender):
         "adjusted_cosine",
         "msd",
     ] = "auto"
-    """Similarity of two rows; "auto" is the cosine. For ratings all read common entries only: "pearson" centers on their mean,
-    "pearson_mean" on the overall mean, "adjusted_cosine" on the users' means; "dice", "asymmetric" and "tversky" are
-    implicit only."""
+    """Similarity of two rows; "auto" is "msd" for ratings and the cosine otherwise. For ratings all read common entries
+    only: "pearson" centers on their mean, "pearson_mean" on the overall mean, "adjusted_cosine" on the users' means;
+    "dice", "asymmetric" and "tversky" are implicit only."""
     feedback: Literal["auto", "explicit", "implicit"] = "auto"
     """Whether to predict ratings or to rank by plain interactions; "auto" goes by the data's columns."""
     shrinkage: NonNegative = 0.0
@@ -85,7 +85,8 @@ class NeighborRecommender(Recommender):
         return self
 
     def _measure(self) -> Measure:
-        name = "cosine" if self.similarity == "auto" else self.similarity
+        auto = "msd" if self.explicit_ else "cosine"
+        name = auto if self.similarity == "auto" else self.similarity
         if self.explicit_:
             corated = RATING_KINDS.get(name, name if name == "msd" else f"corated_{name}")
             if corated not in CORATED:
