@@ -95,7 +95,7 @@ def test_lists_are_ranked_from_one(data: Dataset) -> None:
     assert list(found.columns) == ["user_id", "item_id", "score", "rank"]
 
 
-def test_k_above_the_catalogue_gives_all_of_it_and_costs_no_more(data: Dataset) -> None:
+def test_k_above_the_catalog_gives_all_of_it_and_costs_no_more(data: Dataset) -> None:
     model = Sums().fit(data)
     everything = model.recommend(k=10**12, filter_seen=False)
     assert len(everything) == N_USERS * N_ITEMS

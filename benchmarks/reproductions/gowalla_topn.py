@@ -10,7 +10,7 @@ from recsys import ALS, BPR, ItemKNN, Popular, Recommender
 TITLE = "Top-n on Gowalla, the split of the LightGCN paper"
 PROTOCOL = """Training and test interactions as published (29,858 users, 40,981 items, 810,128 and 217,242
 interactions). Options are picked by Recall@20 on a fifth of the training interactions, drawn at random; the best ones
-are fitted on all of the training data and measured once on the test data, over the whole catalogue without training
+are fitted on all of the training data and measured once on the test data, over the whole catalog without training
 items."""
 METRICS = ("recall@20", "ndcg@20")
 

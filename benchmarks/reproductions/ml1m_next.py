@@ -11,7 +11,7 @@ TITLE = "Next item on MovieLens 1M"
 PROTOCOL = """Movies with fewer than five ratings left out, every rating an interaction in the order of time: 6,040
 users, 3,416 items, 999,611 interactions, as in the SASRec paper. Each user's last item is the test, the one before it
 the validation. SASRec is trained on all but these two and stops by NDCG@10 on the validation items; EASE's penalty is
-picked on them. The test item is looked for in the whole catalogue without the user's earlier items; SASRec and EASE
+picked on them. The test item is looked for in the whole catalog without the user's earlier items; SASRec and EASE
 read the history up to and with the validation item."""
 METRICS = ("hit@10", "ndcg@10")
 

@@ -13,7 +13,7 @@ from recsys import EASE, Dataset, ItemKNN, LightGCN, MultVAE, Popular, Recommend
 TITLE = "Top-n on MovieLens 1M"
 PROTOCOL = """Every rating is an interaction; each user's are split 80/10/10 at random, by the published split of the
 infinite-autoencoder paper. Options are picked by NDCG@10 on the validation part; the best ones are fitted on the
-training and validation parts together and measured once on the test part, over the whole catalogue without the items
+training and validation parts together and measured once on the test part, over the whole catalog without the items
 fitted on."""
 METRICS = ("ndcg@10", "recall@20")
 

@@ -72,7 +72,7 @@ class Recommender(Parametrized, ABC):
 
     def _score_items(self, query: Query) -> NDArray[np.float32]:
         """Scores of all items for each row of the query, (B, I), in a fresh buffer."""
-        raise UnsupportedError(f"{type(self).__name__} cannot score the catalogue")
+        raise UnsupportedError(f"{type(self).__name__} cannot score the catalog")
 
     def _score_pairs(self, query: Query, items: NDArray[np.int64]) -> NDArray[np.float32]:
         """Score of `items[b]` for row b of the query, (B,); item code -1 scores 0."""
@@ -92,7 +92,7 @@ class Recommender(Parametrized, ABC):
         return scores
 
     def _item_similarity(self, items: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Similarity of each of the items to the whole catalogue, (B, I), in a fresh buffer."""
+        """Similarity of each of the items to the whole catalog, (B, I), in a fresh buffer."""
         raise self._cannot("similar_items")
 
     def _user_similarity(self, users: NDArray[np.int64]) -> NDArray[np.float32]:

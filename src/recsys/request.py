@@ -216,7 +216,7 @@ def _framed(history: Any, names: Names) -> History:
 def ask_candidates(
     items: Any, exclude_items: Any, vocabulary: Vocabulary, names: Names, on_unknown: Unknown
 ) -> NDArray[np.int64] | None:
-    """Codes that may be recommended, ascending; None where that is the whole catalogue."""
+    """Codes that may be recommended, ascending; None where that is the whole catalog."""
     if items is None and exclude_items is None:
         return None
     allowed = np.ones(len(vocabulary), bool)

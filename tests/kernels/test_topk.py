@@ -132,7 +132,7 @@ def test_a_user_who_has_seen_everything_gets_nothing(rng):
         np.testing.assert_array_equal(codes[2], [399, -1, -1, -1, -1])
 
 
-def test_k_beyond_the_catalogue_is_padded(rng):
+def test_k_beyond_the_catalog_is_padded(rng):
     scores = rng.normal(size=(2, 3)).astype(np.float32)
     codes, best = top_k_scores(scores, 6)
     assert_same((codes, best), oracle(scores, 6))

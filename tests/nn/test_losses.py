@@ -107,7 +107,7 @@ def test_losses_of_far_apart_logits_stay_finite(loss):
         assert value.item() == pytest.approx(0, abs=1e-6) if size > 0 else value.item() > 1
 
 
-# -- softmax over the catalogue ------------------------------------------------------------------------------------------
+# -- softmax over the catalog ------------------------------------------------------------------------------------------
 
 BLOCKS = [1, 4 * 13 * 2, 4 * 13 * 5, 32 * 2**20]
 """Bytes of a block of logits: for 13 items a row at a time, two, five, all."""
@@ -155,7 +155,7 @@ def test_softmax_loss_of_huge_logits_stays_finite():
         assert all(torch.isfinite(part).all() for part in torch.autograd.grad(loss, (states, items)))
 
 
-def test_a_catalogue_of_one_item_has_no_loss():
+def test_a_catalog_of_one_item_has_no_loss():
     states, items = torch.randn(4, 3, requires_grad=True), torch.randn(1, 3)
     loss = softmax_loss(states, items, torch.zeros(4, dtype=torch.long))
     loss.backward()

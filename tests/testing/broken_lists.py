@@ -140,7 +140,7 @@ class IgnoresExclusions(Together):
         return super().recommend(users, k, **options)
 
 
-@caught_by("k", "k above the catalogue gives user 100 10 items")
+@caught_by("k", "k above the catalog gives user 100 10 items")
 class ListsTenAtMost(Altering):
     def alter(self, lists: pd.DataFrame, options: dict[str, Any]) -> pd.DataFrame:
         return lists[lists["rank"] <= 10]

@@ -36,7 +36,7 @@ class Together(Recommender):
 
 
 class Growing(Recommender):
-    """Popular items, of a catalogue that grows: a model with `partial_fit`."""
+    """Popular items, of a catalog that grows: a model with `partial_fit`."""
 
     personal: ClassVar[bool] = False
 

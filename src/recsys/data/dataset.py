@@ -177,7 +177,7 @@ class Dataset:
 
     @property
     def n_items(self) -> int:
-        """Items of the vocabulary: the catalogue."""
+        """Items of the vocabulary: the catalog."""
         return 0 if self.items is None else len(self.items)
 
     @property

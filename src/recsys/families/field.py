@@ -25,7 +25,7 @@ from recsys.params import PositiveInt
 from recsys.training import Examples, Negatives
 
 PAIR_CHUNK = 32_768
-"""Pairs of user and item whose fields are held at a time when the catalogue is ranked."""
+"""Pairs of user and item whose fields are held at a time when the catalog is ranked."""
 
 
 class FieldNet(nn.Module):
@@ -186,7 +186,7 @@ def unknown(n_rows: int, like: Table) -> Table:
 class FieldRecommender(NeuralRecommender):
     """A network over fields. Its target is `label` where the data has one, else `rating`, else drawn negatives.
 
-    `predict` is a probability for labels, a rating for ratings and a logit otherwise. Ranking the catalogue costs a
+    `predict` is a probability for labels, a rating for ratings and a logit otherwise. Ranking the catalog costs a
     pass of the network's head for each pair of user and item, a bounded block of pairs at a time.
     """
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 BLOCK_BYTES = 32 * 2**20
-"""Size of the largest block of logits that the softmax over the catalogue holds."""
+"""Size of the largest block of logits that the softmax over the catalog holds."""
 
 
 def bpr_loss(positive: Tensor, negative: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ class _SoftmaxLoss(torch.autograd.Function):
 
 
 def softmax_loss(states: Tensor, items: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy over the whole catalogue, mean over rows: states (N, D), items (I, D), targets (N,).
+    """Cross-entropy over the whole catalog, mean over rows: states (N, D), items (I, D), targets (N,).
 
     Memory is a block of logits, never (N, I); time is the three matrix products of a forward and a backward pass.
     """

@@ -155,15 +155,15 @@ def check_candidates_and_exclusions(model: Model) -> None:
 
 
 def check_k(model: Model) -> None:
-    """A k above the catalogue gives what there is; a k of 0, True or a half is refused."""
+    """A k above the catalog gives what there is; a k of 0, True or a half is refused."""
     one, seen = fitted(model), seen_items(tables_for(model))
     lists = columns_of(one.recommend(k=10 * N_ITEMS))
     for user in all_users():
         n, unseen = int((lists[USER] == user).sum()), N_ITEMS + 1 - len(seen.get(user, ()))
-        expect(n == unseen, model, f"k above the catalogue gives user {user} {n} items, but {unseen} are unseen")
+        expect(n == unseen, model, f"k above the catalog gives user {user} {n} items, but {unseen} are unseen")
     full, few = columns_of(one.recommend(k=10 * N_ITEMS, filter_seen=False)), columns_of(one.recommend(k=2))
     whole = len(full["rank"]) == len(all_users()) * (N_ITEMS + 1)
-    expect(whole, model, "k above the catalogue and filter_seen=False do not give every item to everyone")
+    expect(whole, model, "k above the catalog and filter_seen=False do not give every item to everyone")
     head = lists["rank"] <= 2
     expect(close(lists["score"][head], few["score"]), model, "a longer list does not begin as a shorter one does")
     for k in (0, -1, True, 1.5, None, "3"):

@@ -167,7 +167,7 @@ def people_and_things() -> tuple[pd.DataFrame, Dataset]:
     return rows, Dataset(rows, context_cols=("hour", "device"), user_features=users, item_features=items)
 
 
-def test_ranking_the_catalogue_equals_predicting_every_pair() -> None:
+def test_ranking_the_catalog_equals_predicting_every_pair() -> None:
     rows, data = people_and_things()
     model = quick(epochs=5).fit(data)
     users, items = np.indices((12, 9)).reshape(2, -1)

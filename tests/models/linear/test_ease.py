@@ -75,7 +75,7 @@ def test_an_explanation_adds_up_to_the_score() -> None:
         np.testing.assert_allclose(parts["contribution"].sum(), model.predict([4], [item])[0], atol=1e-5)
 
 
-def test_a_catalogue_that_cannot_fit_is_refused_before_anything_is_allocated() -> None:
+def test_a_catalog_that_cannot_fit_is_refused_before_anything_is_allocated() -> None:
     items = pd.DataFrame({"item_id": np.arange(3_000_000)})
     data = Dataset(pd.DataFrame({"user_id": [0], "item_id": [0]}), item_features=items)
     tracemalloc.start()

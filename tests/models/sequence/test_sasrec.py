@@ -182,7 +182,7 @@ def test_a_loss_has_one_term_for_every_step_of_every_history() -> None:
         torch.testing.assert_close(found, terms.mean() / (1 if loss == "bce" else 2))
 
 
-def test_a_catalogue_of_one_item_is_fitted_by_every_loss() -> None:
+def test_a_catalog_of_one_item_is_fitted_by_every_loss() -> None:
     frame = pd.DataFrame({"user_id": [0, 0, 1, 1], "item_id": [5, 5, 5, 5], "timestamp": [1, 2, 1, 2]})
     for loss in ("softmax", "bce", "gbce"):
         model = quick(loss=loss, epochs=1).fit(frame)

@@ -19,7 +19,7 @@ from recsys.params import Positive
 class EASE(Recommender):
     """min ||X - X B||^2 + regularization ||B||^2 with diag(B) = 0: B = I - P diag(1 / diag P), P = (X'X + regularization I)^-1.
 
-    O(I^3) time and 18 I^2 bytes: up to about 37,000 items on 24 GiB; a catalogue that cannot fit is refused before
+    O(I^3) time and 18 I^2 bytes: up to about 37,000 items on 24 GiB; a catalog that cannot fit is refused before
     anything is allocated. Scores follow from a history, so anyone with one is served.
     """
 
@@ -69,7 +69,7 @@ def zero_diagonal_weights(p: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def check_memory(n_items: int) -> None:
-    """Refuse a catalogue whose inverse Gram matrix and weights do not fit the machine."""
+    """Refuse a catalog whose inverse Gram matrix and weights do not fit the machine."""
     needed = 18 * n_items**2
     available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else needed
     if needed > available:

@@ -1,7 +1,7 @@
 """SASRec: self-attention over a user's history, trained to name the next item at every step.
 
 Kang & McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018. Losses: binary cross-entropy as in the paper;
-the softmax over the catalogue (Klenitskiy & Vasilev, "Turning Dross Into Gold Loss", RecSys 2023); gBCE (Petrov &
+the softmax over the catalog (Klenitskiy & Vasilev, "Turning Dross Into Gold Loss", RecSys 2023); gBCE (Petrov &
 Macdonald,
 "gSASRec", RecSys 2023).
 """
@@ -75,7 +75,7 @@ class SASRec(SequenceRecommender):
     dropout: Fraction = 0.2
     """Share of activations and attention weights that a training step leaves out."""
     loss: Literal["softmax", "bce", "gbce"] = "softmax"
-    """Cross-entropy over the catalogue, or binary cross-entropy (plain or gBCE) with drawn negatives."""
+    """Cross-entropy over the catalog, or binary cross-entropy (plain or gBCE) with drawn negatives."""
     n_negatives: PositiveInt = 1
     """Negatives a step of the history for "bce" and "gbce"."""
     variant: Literal["official", "preln"] = "official"
