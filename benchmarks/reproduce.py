@@ -7,16 +7,14 @@ are there.
 """
 
 import argparse
-import datetime
 import importlib
 import os
-import platform
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from speed import processor, versions
+from speed import provenance, versions
 
 import recsys
 from recsys import Dataset, Recommender
@@ -62,11 +60,8 @@ def page(title: str, protocol: str, rows: Sequence[Row]) -> str:
     columns = list(dict.fromkeys(name for row in rows for name in row))
     lines = [f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
     lines += [f"| {' | '.join(cell(row.get(name, '')) for name in columns)} |" for row in rows]
-    packages = ", ".join(f"{package} {version}" for package, version in sorted(versions().items()))
-    machine = f"{processor()}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}"
-    date = datetime.datetime.now(datetime.UTC).date()
     about = " ".join(protocol.split())
-    return "\n".join([f"# {title}", "", about, "", *lines, "", f"{date}; {machine}; {packages}.", ""])
+    return "\n".join([f"# {title}", "", about, "", *lines, "", provenance(versions()), ""])
 
 
 def cell(value: object) -> str:

@@ -119,11 +119,15 @@ def page(title: str, runs: Mapping[str, list[Measures]], used: Mapping[str, str]
     rows = [f"| contender | {' | '.join(ours)} |", "| --- |" + " ---: |" * len(ours)]
     for name, values in medians.items():
         rows.append(f"| {name} | {' | '.join(cell(values.get(measure), ours[measure]) for measure in ours)} |")
+    about = f"Median of {n_runs} runs, each in a process of its own, contenders in turn; in brackets, times ours."
+    return "\n".join([f"# {title}", "", about, "", *rows, "", provenance(used), ""])
+
+
+def provenance(used: Mapping[str, str]) -> str:
+    """Date, machine and versions of the packages in play, for the foot of a page."""
     machine = f"{processor()}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}"
     packages = ", ".join(f"{package} {version}" for package, version in sorted(used.items()))
-    date = datetime.datetime.now(datetime.UTC).date()
-    about = f"Median of {n_runs} runs, each in a process of its own, contenders in turn; in brackets, times ours."
-    return "\n".join([f"# {title}", "", about, "", *rows, "", f"{date}; {machine}; {packages}.", ""])
+    return f"{datetime.datetime.now(datetime.UTC).date()}; {machine}; {packages}."
 
 
 def cell(value: float | None, ours: float) -> str:

@@ -70,8 +70,11 @@ class BPR(FactorRecommender):
         squares = [
             np.full(a.shape if self.optimizer == "adagrad" else (0,) * a.ndim, 1e-1, np.float32) for a in (p, q, bias)
         ]
-        penalties = self.regularization, self.item_regularization
-        penalty_user, penalty_item = (np.float32(self.regularization if one is None else one) for one in penalties)
+        own = self.item_regularization
+        penalty_user, penalty_item = (
+            np.float32(self.regularization),
+            np.float32(self.regularization if own is None else own),
+        )
         log: list[dict[str, float]] = []
         for epoch in tqdm(range(1, self.epochs + 1), disable=self.verbose < 1, desc="BPR"):
             start = time.perf_counter()

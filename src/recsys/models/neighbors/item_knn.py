@@ -114,22 +114,7 @@ class ItemKNN(NeighborRecommender):
             opposite=self.negative_neighbors,
         )
         target = np.repeat(targets, np.diff(pair_indptr))
-        item_base = np.where(target >= 0, self.item_base_[np.maximum(target, 0)], 0)
-        fallback = self.mean_ + item_base + user_base[pair_row]
-        level = {
-            "raw": 0 * fallback,
-            "centered": means[target],
-            "zscore": means[target],
-            "baseline": fallback,
-        }[self.prediction]
-        known = np.isfinite(parts) & (target >= 0)
-        return np.where(known, level + spread[target] * np.nan_to_num(parts), fallback).astype(np.float32)
+        return self._assembled(parts, target, user_base[pair_row], means[target], spread[target])
 
     def _item_similarity(self, items: NDArray[np.int64]) -> NDArray[np.float32]:
-        rows = self._rows
-        near, values = top_k_similar(
-            rows[items], Rows.of(rows), len(self.items_), self._measure(), exclude_self=False, n_jobs=self.n_jobs
-        )
-        table = np.zeros((len(items), len(self.items_) + 1), np.float32)
-        np.put_along_axis(table, near, values, axis=1)
-        return table[:, :-1].copy()
+        return self._similarities(self._rows[items], Rows.of(self._rows))

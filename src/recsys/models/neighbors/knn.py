@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from recsys.base import Query, Recommender
 from recsys.data import Dataset, Features, Histories
 from recsys.errors import DataError
-from recsys.kernels.similarity import CORATED, OVERLAP, Measure
+from recsys.kernels.similarity import CORATED, OVERLAP, Measure, Rows, top_k_similar
 from recsys.params import NonNegative, PositiveInt, UnitInterval
 
 PAIR_BLOCK = 1 << 20
@@ -130,19 +130,47 @@ class NeighborRecommender(Recommender):
     def _compared(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> NDArray[np.int64]:
         """Of each pair, the side whose similarities its rating needs."""
 
-    def predict_codes(
+    def score_codes(
         self, users: NDArray[np.int64], items: NDArray[np.int64], context: Features | None = None
     ) -> NDArray[np.float32]:
-        """`predict` for pairs of codes: ratings by what is compared, so that its similarities are made once."""
+        """Scores of pairs of codes: ratings by what is compared, so that its similarities are made once."""
         if not self.explicit_:
-            return super().predict_codes(users, items, context)
+            return super().score_codes(users, items, context)
         scores = np.empty(len(users), np.float32)
         order = np.argsort(self._compared(users, items), kind="stable")
         for start in range(0, len(order), PAIR_BLOCK):
             pairs = order[start : start + PAIR_BLOCK]
             asked, rows = np.unique(users[pairs], return_inverse=True)
             scores[pairs] = self._score_ratings(Query(asked, self._history_of(asked)), rows, items[pairs])
-        return self._link(scores)
+        return scores
+
+    def _assembled(
+        self,
+        parts: NDArray[np.float64],
+        items: NDArray[np.int64],
+        user_base: NDArray[np.float64],
+        means: NDArray[np.float64],
+        spread: NDArray[np.float64],
+    ) -> NDArray[np.float32]:
+        """Ratings of pairs (n,) from what neighbors gave on average, NaN where there is nobody to ask.
+
+        `user_base` is the baseline of each pair's user, `means` and `spread` are those of the side that is compared.
+        """
+        item_base = np.where(items >= 0, self.item_base_[np.maximum(items, 0)], 0)
+        fallback = self.mean_ + item_base + user_base
+        levels = {"raw": 0 * fallback, "centered": means, "zscore": means, "baseline": fallback}
+        known = np.isfinite(parts) & (items >= 0)
+        found = np.where(known, levels[self.prediction] + spread * np.nan_to_num(parts), fallback)
+        return found.astype(np.float32)
+
+    def _similarities(self, queries: Any, rows: Rows) -> NDArray[np.float32]:
+        """Similarity of each row of a CSR matrix to all rows that it is compared with, (B, n)."""
+        n = len(rows.counts)
+        near, values = top_k_similar(queries, rows, n, self._measure(), exclude_self=False, n_jobs=self.n_jobs)
+        # Places without a neighbor point at the last column, which is dropped.
+        table = np.zeros((queries.shape[0], n + 1), np.float32)
+        np.put_along_axis(table, near, values, axis=1)
+        return table[:, :-1].copy()
 
     def _link(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.clip(scores, self.low_, self.high_).astype(np.float32) if self.explicit_ else scores

@@ -117,18 +117,7 @@ class UserKNN(NeighborRecommender):
             opposite=self.negative_neighbors,
         )
         row = np.repeat(np.arange(len(query)), np.diff(pair_indptr))
-        item_base = np.where(pair_item >= 0, self.item_base_[np.maximum(pair_item, 0)], 0)
-        fallback = self.mean_ + item_base + base[row]
-        levels = {"raw": 0 * fallback, "centered": means[row], "zscore": means[row], "baseline": fallback}
-        known = np.isfinite(parts) & (pair_item >= 0)
-        found = np.where(known, levels[self.prediction] + spread[row] * np.nan_to_num(parts), fallback)
-        return found.astype(np.float32)
+        return self._assembled(parts, pair_item, base[row], means[row], spread[row])
 
     def _user_similarity(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
-        rows = self._user_rows(self._users[users])
-        near, values = top_k_similar(
-            rows, self._rows, len(self.users_), self._measure(), exclude_self=False, n_jobs=self.n_jobs
-        )
-        table = np.zeros((len(users), len(self.users_) + 1), np.float32)
-        np.put_along_axis(table, near, values, axis=1)
-        return table[:, :-1].copy()
+        return self._similarities(self._user_rows(self._users[users]), self._rows)
