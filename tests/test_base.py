@@ -97,8 +97,36 @@ def test_partial_fit_of_an_unfitted_model_is_a_fit_and_a_failed_one_leaves_it(da
     assert model.partial_fit(data) is model
     assert np.array_equal(model.weights_, Sums().fit(data).weights_ + 1)
     with pytest.raises(RuntimeError, match="no"):
-        model.partial_fit(pd.DataFrame({"user_id": [1], "item_id": [1]}))
+        model.partial_fit(pd.DataFrame({"user_id": [1], "item_id": [1], "rating": [1.0], "timestamp": [1]}))
     assert np.array_equal(model.weights_, Sums().fit(data).weights_ + 1)
+
+
+def test_partial_fit_adds_to_histories_counts_and_features(frame: pd.DataFrame) -> None:
+    class Absorbing(Sums):
+        def _partial_fit(self, data: Dataset) -> None:
+            pass
+
+    colors = pd.DataFrame({"item_id": sorted(frame["item_id"].unique()), "color": "red"})
+    model = Absorbing().fit(Dataset(frame, item_features=colors))
+    user, n_items = frame["user_id"].iloc[0], len(model.items_)
+    before = model.history_[model.users_.encode([user])].items
+    counts = model.item_counts_
+    new = {"user_id": [user, 900], "item_id": [901, 901], "rating": [1.0, 2.0], "timestamp": [10**6, 10**6]}
+    model.partial_fit(pd.DataFrame(new))
+    assert model.history_[model.users_.encode([user])].items.tolist() == [*before, n_items]
+    assert model.item_counts_.tolist() == [*counts, 2]
+    assert len(model.item_features_) == n_items + 1
+    assert model.item_features_["color"].codes.tolist() == [0] * n_items + [-1]
+
+
+def test_partial_fit_needs_the_columns_of_the_fit(data: Dataset) -> None:
+    class Absorbing(Sums):
+        def _partial_fit(self, data: Dataset) -> None:
+            pass
+
+    model = Absorbing().fit(data)
+    with pytest.raises(DataError, match=r"Absorbing needs a (rating|timestamp) column"):
+        model.partial_fit(pd.DataFrame({"user_id": [1], "item_id": [1]}))
 
 
 def test_the_training_data_is_never_asked_for_again(frame: pd.DataFrame) -> None:

@@ -5,6 +5,7 @@ A model writes `_fit` and a scoring method; ids, seen items, candidates, blocks,
 
 import inspect
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from textwrap import shorten
@@ -104,7 +105,7 @@ class Recommender(Parametrized, ABC):
         raise self._cannot("explain")
 
     def _partial_fit(self, data: Dataset) -> None:
-        """Learn from more interactions, new users and new items among them."""
+        """Learn from more interactions; vocabularies, histories, counts and features hold them already."""
         raise self._cannot("partial_fit")
 
     # -- fitting -----------------------------------------------------------------------------------------------------
@@ -124,16 +125,40 @@ class Recommender(Parametrized, ABC):
         return self
 
     def partial_fit(self, data: Any) -> Self:
-        """Learn from new interactions without starting over; codes of known ids stay as they are."""
+        """Learn from new interactions without starting over; codes of known ids stay as they are.
+
+        The new data needs the columns that the model was fitted with. Whatever goes wrong, the model stays as it was.
+        """
         if not self.supports("partial_fit"):
             raise self._cannot("partial_fit")
         if not self.is_fitted:
             return self.fit(data)
+        dataset = Dataset.wrap(data)
+        request.check_roles(type(self).__name__, dataset, tuple({*self.needs, *self.value_cols_}))
         fresh = self.clone()
-        fresh.__dict__ = dict(self.__dict__)
-        fresh._partial_fit(Dataset.wrap(data))
+        fresh.__dict__ = {
+            name: value for name, value in self.__dict__.items() if name.endswith("_")
+        } | self.get_params()
+        fresh._absorb(dataset)
+        fresh._partial_fit(dataset)
         self.__dict__ = fresh.__dict__
         return self
+
+    def _absorb(self, data: Dataset) -> None:
+        """Add new interactions, users and items to what `_remember` kept."""
+        more = data.histories()
+        self.users_, self.items_ = self.users_.grown(data.users), self.items_.grown(data.items)
+        places = self.items_.encode(data.items.ids)
+        more = replace(more, items=places[more.items])
+        self.history_ = self.history_.joined(self.users_.encode(data.users.ids), more, len(self.users_))
+        seen = self.history_.matrix(len(self.items_))
+        self.item_counts_ = np.bincount(seen.indices, minlength=len(self.items_)).astype(np.int64)
+        # New rows of the features stay empty: they are columns encoded at the fit.
+        for name, ids in (("user_features_", self.users_), ("item_features_", self.items_)):
+            features = getattr(self, name)
+            if features is not None:
+                rows = np.arange(len(ids))
+                setattr(self, name, features.take(np.where(rows < len(features), rows, -1)))
 
     def _remember(self, data: Dataset) -> None:
         """Keep what serving needs, so that the training data is never asked for again."""

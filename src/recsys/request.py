@@ -72,7 +72,7 @@ def check_count(model: str, name: str, value: object) -> int:
     return int(value)
 
 
-def check_roles(model: str, data: Dataset, needs: tuple[str, ...], *, field_data: bool) -> None:
+def check_roles(model: str, data: Dataset, needs: tuple[str, ...], *, field_data: bool = False) -> None:
     """Refuse data without a role that the model needs, or without users and items unless `field_data` will do."""
     if data.users is None and not field_data:
         raise DataError(f"{model} needs users and items; this data set has user_col=None, item_col=None")

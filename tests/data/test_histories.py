@@ -111,3 +111,21 @@ def test_values_that_are_not_there_are_refused():
 def test_fields_are_frozen(histories):
     with pytest.raises(AttributeError):
         histories.items = np.empty(0)
+
+
+def test_joined_histories_are_in_the_order_of_their_times():
+    old = Histories.from_rows(np.array([0, 0, 1]), np.array([5, 6, 7]), 2, times=np.array([1, 9, 4]))
+    new = Histories.from_rows(np.array([0, 1]), np.array([8, 9]), 2, times=np.array([5, 5]))
+    joined = old.joined(np.array([0, 2]), new, 3)
+    assert [joined[[row]].items.tolist() for row in range(3)] == [[5, 8, 6], [7], [9]]
+    assert joined.times.tolist() == [1, 5, 9, 4, 5]
+
+
+def test_without_times_the_newcomers_of_joined_histories_come_last():
+    old = Histories.from_rows(np.array([0, 1]), np.array([5, 6]), 2, ratings=np.array([1.0, 2.0]))
+    new = Histories.from_rows(np.array([0]), np.array([7]), 1, ratings=np.array([3.0]), times=np.array([0]))
+    joined = old.joined(np.array([0]), new, 2)
+    assert joined.items.tolist() == [5, 7, 6]
+    assert joined.ratings.tolist() == [1, 3, 2]
+    assert joined.times is None
+    assert joined.weights is None

@@ -192,3 +192,18 @@ def test_floats_are_no_ids_even_where_whole(make):
 def test_integers_beyond_int64_in_an_object_column_are_refused():
     with pytest.raises(DataError, match="1 ids beyond the range of int64"):
         users(pd.DataFrame({"user_id": np.array([1, 2**70], object), "item_id": [1, 2]}))
+
+
+def test_a_grown_vocabulary_keeps_every_code_and_puts_new_ids_behind():
+    known, more = Vocabulary(np.array([3, 5, 9], np.int32)), Vocabulary(np.array([1, 5, 7]))
+    grown = known.grown(more)
+    assert grown.ids.tolist() == [3, 5, 9, 1, 7]
+    assert grown.ids.dtype == np.int32
+    assert grown.encode([9, 1, 2]).tolist() == [2, 3, -1]
+    assert known.grown(Vocabulary(np.array([2**40]))).ids.tolist() == [3, 5, 9, 2**40]
+    assert known.grown(known) is known
+
+
+def test_a_vocabulary_of_integers_does_not_grow_by_strings():
+    with pytest.raises(DataError, match="the known ids are integers, such as 3; got strings"):
+        Vocabulary(np.array([3])).grown(Vocabulary(np.array(["a"], object)))

@@ -11,7 +11,8 @@ from tests.models.worked import Golden, near
 import recsys
 from recsys import ALS, EASE, SVD, ContentKNN, Dataset, ItemKNN, Popular, UserKNN
 from recsys.kernels.als import solve_rows
-from recsys.kernels.sgd import bpr_epoch, svd_epoch
+from recsys.kernels.ranking_sgd import bpr_epoch
+from recsys.kernels.rating_sgd import svd_epoch
 from recsys.metrics import Rankings, classification, ranking, rating
 from recsys.models.linear.ease import inverse
 from recsys.models.neighbors.knn import baselines, row_means

@@ -14,7 +14,7 @@ from recsys.base import Query
 from recsys.data import Dataset
 from recsys.errors import DataError, ParameterError
 from recsys.params import Positive, PositiveInt
-from tests.testing.together import Growing, Together, grown
+from tests.testing.together import Growing, Together
 
 CAUGHT: list[tuple[type[Recommender], str, tuple[str, ...]]] = []
 """Model, name of the check, words."""
@@ -235,9 +235,10 @@ class GrowsAtTheFront(Growing):
 
 @caught_by("partial_fit", "partial_fit does not learn a new user")
 class GrowsByItemsAlone(Growing):
-    def _partial_fit(self, data: Dataset) -> None:
-        self.items_ = grown(self.items_, data.items)
-        self.scores_ = np.resize(self.scores_, len(self.items_))
+    def _absorb(self, data: Dataset) -> None:
+        users, history = self.users_, self.history_
+        super()._absorb(data)
+        self.users_, self.history_ = users, history
 
 
 @caught_by("validation_data_is_accepted", "NaN or infinity")

@@ -6,7 +6,7 @@ import numpy as np
 
 from recsys import Recommender
 from recsys.base import Query
-from recsys.data import Dataset, Histories, Vocabulary
+from recsys.data import Dataset
 from recsys.params import Positive
 
 
@@ -47,16 +47,4 @@ class Growing(Recommender):
         return np.repeat(self.scores_[None], len(query), axis=0)
 
     def _partial_fit(self, data: Dataset) -> None:
-        self.users_, self.items_ = grown(self.users_, data.users), grown(self.items_, data.items)
-        new_users = self.users_.encode(data.users.ids)[data.user_codes]
-        new_items = self.items_.encode(data.items.ids)[data.item_codes]
-        users = np.append(np.repeat(np.arange(len(self.history_)), self.history_.lengths), new_users)
-        items = np.append(self.history_.items, new_items)
-        self.history_ = Histories.from_rows(users, items, len(self.users_))
-        self.item_counts_ = np.bincount(self.history_.matrix(len(self.items_)).indices, minlength=len(self.items_))
         self.scores_ = self.item_counts_.astype(np.float32)
-
-
-def grown(known: Vocabulary, more: Vocabulary) -> Vocabulary:
-    """The known ids, each with its code, and after them the new ones."""
-    return Vocabulary(np.append(known.ids, np.setdiff1d(more.ids, known.ids)))

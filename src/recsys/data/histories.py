@@ -50,6 +50,23 @@ class Histories:
             indptr, sort(items, np.int64), sort(ratings, np.float32), sort(weights, np.float32), sort(times, np.int64)
         )
 
+    def joined(self, rows: NDArray[np.int64], more: "Histories", n_rows: int) -> "Histories":
+        """These histories and, behind each, those of `more`, whose row r belongs to row `rows[r]` of `n_rows`.
+
+        Where both have times, events are put in their order. A column that one of the two lacks is left out.
+        """
+        both = [np.repeat(at, one.lengths) for at, one in ((np.arange(len(self)), self), (rows, more))]
+        columns: list[Any] = []
+        for name in ("ratings", "weights", "times"):
+            old, new = getattr(self, name), getattr(more, name)
+            columns.append(None if old is None or new is None else np.concatenate([old, new]))
+        events, items = np.concatenate(both), np.concatenate([self.items, more.items])
+        if columns[2] is not None:
+            order = np.argsort(columns[2], kind="stable")
+            events, items = events[order], items[order]
+            columns = [None if column is None else column[order] for column in columns]
+        return Histories.from_rows(events, items, n_rows, *columns)
+
     def __len__(self) -> int:
         return len(self.indptr) - 1
 

@@ -17,7 +17,7 @@ KINDS = {"string": "strings", "integer": "integers", "boolean": "booleans", "flo
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """Distinct ids in ascending order; an id's code is its place.
+    """Distinct ids; an id's code is its place. They ascend, but for those that a model learned later.
 
     Integers keep their dtype, strings are Python strings in an object array.
     """
@@ -36,6 +36,17 @@ class Vocabulary:
             # NumPy joins uint64 and signed integers as floats, which cannot tell large ids apart.
             distinct = [as_signed(array) for array in distinct]
         return cls(np.sort(pd.unique(np.concatenate(distinct))))
+
+    def grown(self, more: "Vocabulary") -> "Vocabulary":
+        """The known ids, each with its code, and after them the new ones of another vocabulary."""
+        new = more.ids[self.encode(more.ids) < 0]
+        if len(new) == 0:
+            return self
+        if np.array_equal(new.astype(self.ids.dtype), new):
+            new = new.astype(self.ids.dtype)
+        elif np.result_type(new, self.ids).kind not in "iu":
+            return Vocabulary(np.concatenate([as_signed(self.ids), as_signed(new)]))
+        return Vocabulary(np.concatenate([self.ids, new]))
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -4,11 +4,16 @@ import itertools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.errors import ParameterError
+
+# Sums in any order and divisions without a check for 0: without these LLVM leaves the loops over D scalar.
+FAST: dict[str, Any] = {"fastmath": {"reassoc", "contract"}, "error_model": "numpy"}
+"""How kernels of single steps are compiled."""
 
 
 def n_threads(n_jobs: int) -> int:

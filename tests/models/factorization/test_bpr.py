@@ -6,7 +6,7 @@ import pytest
 
 from recsys import BPR, Dataset
 from recsys.errors import RecsysError
-from recsys.kernels.sgd import bpr_epoch
+from recsys.kernels.ranking_sgd import bpr_epoch
 
 RATE, PENALTY = 1e-3, 0.2
 

@@ -6,7 +6,7 @@ import pytest
 
 from recsys import SVD, Dataset
 from recsys.errors import DataError, ParameterError, RecsysError
-from recsys.kernels.sgd import svd_epoch
+from recsys.kernels.rating_sgd import svd_epoch
 
 
 def low_rank(seed: int = 0, n_users: int = 80, n_items: int = 60, rank: int = 2) -> tuple[pd.DataFrame, pd.DataFrame]:

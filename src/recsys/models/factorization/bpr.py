@@ -15,7 +15,7 @@ from recsys.base import Query
 from recsys.data import Dataset
 from recsys.errors import RecsysError
 from recsys.factor import FactorRecommender
-from recsys.kernels.sgd import bpr_epoch
+from recsys.kernels.ranking_sgd import bpr_epoch
 from recsys.params import NonNegative, NonNegativeInt, Positive, PositiveInt
 
 CHUNK = 1 << 18

@@ -15,7 +15,7 @@ from recsys.base import Query
 from recsys.data import Dataset
 from recsys.errors import DataError, ParameterError, RecsysError
 from recsys.factor import FactorRecommender
-from recsys.kernels.sgd import svd_epoch
+from recsys.kernels.rating_sgd import svd_epoch
 from recsys.metrics.rating import rmse
 from recsys.params import NonNegative, NonNegativeInt, Positive, PositiveInt
 
