@@ -123,3 +123,17 @@ def test_arguments_of_any_precision_and_layout_are_read_and_left_alone():
     np.testing.assert_array_equal(solve_rows(matrix, *odd), expected)
     for part, kept in zip(odd, before, strict=True):
         np.testing.assert_array_equal(part, kept)
+
+
+def test_a_linear_term_adds_to_the_right_side_of_rows_with_entries():
+    matrix, extra, target, gram, penalty, factors = problem([0, 2, 9], 7)
+    linear = np.random.default_rng(4).normal(size=(3, 7))
+    found = solve_rows(matrix, extra, target, gram, penalty, factors, linear=linear)
+    plain = solve_rows(matrix, extra, target, gram, penalty, factors)
+    alone = solve_rows(matrix, extra, 0 * target, gram, penalty, factors, linear=linear)
+    np.testing.assert_allclose(found, plain + alone, rtol=1e-9, atol=1e-12)
+    assert (found[0] == 0).all()
+    for row in (1, 2):
+        v = factors[matrix.indices[matrix.indptr[row] : matrix.indptr[row + 1]]]
+        a = gram + penalty[row] * np.eye(7) + (v.T * extra[matrix.indptr[row] : matrix.indptr[row + 1]]) @ v
+        np.testing.assert_allclose(a @ alone[row], linear[row], rtol=1e-9)

@@ -79,7 +79,9 @@ def _substitute(a, dim, pivots, out):  # pragma: no cover
 
 
 @njit(cache=True, nogil=True)
-def _solve_rows(start, stop, indptr, indices, extra, target, gram, penalty, factors, out):  # pragma: no cover
+def _solve_rows(
+    start, stop, indptr, indices, extra, target, gram, penalty, factors, linear, out
+):  # pragma: no cover  # fmt: skip
     dim = factors.shape[1]
     height = -(-dim // TILE_ROWS) * TILE_ROWS
     width = -(-max(height, dim + 1) // TILE_COLUMNS) * TILE_COLUMNS
@@ -93,7 +95,7 @@ def _solve_rows(start, stop, indptr, indices, extra, target, gram, penalty, fact
             for e in range(dim):
                 a[d, e] = gram[d, e]
             a[d, d] += penalty[row]
-            a[d, dim] = 0.0
+            a[d, dim] = linear[row, d] if len(linear) else 0.0
         for low in range(indptr[row], indptr[row + 1], ENTRIES):
             n = min(ENTRIES, indptr[row + 1] - low)
             for k in range(n):
@@ -117,16 +119,19 @@ def solve_rows(
     penalty: NDArray[np.float64],
     factors: NDArray[np.floating],
     n_jobs: int = -1,
+    linear: NDArray[np.floating] | None = None,
 ) -> NDArray[np.float64]:
-    """Solve (gram + sum_e extra_e v_e v_e' + penalty I) x = sum_e target_e v_e for each row of a CSR matrix: (n, D).
+    """Solve (gram + sum_e extra_e v_e v_e' + penalty I) x = linear + sum_e target_e v_e for each row of a CSR matrix: (n, D).
 
-    `extra` and `target` (nnz,) belong to the matrix's entries, whose columns pick the v_e of `factors` (m, D). Where
-    the equations leave dimensions open, those are 0. Time is nnz D^2 / 2 + n D^3 / 6 multiplications; memory is one
-    D x D matrix a thread.
+    `extra` and `target` (nnz,) belong to the matrix's entries, whose columns pick the v_e of `factors` (m, D); `linear`
+    (n, D) is 0 unless given. Rows without entries are 0. Where the equations leave dimensions open, those are 0. Time
+    is nnz D^2 / 2 + n D^3 / 6 multiplications; memory is one D x D matrix a thread.
     """
-    out = np.zeros((matrix.shape[0], factors.shape[1]))
+    dim = factors.shape[1]
+    out = np.zeros((matrix.shape[0], dim))
+    linear = np.empty((0, dim)) if linear is None else linear
     indptr, indices = matrix.indptr.astype(np.int64), matrix.indices.astype(np.int64)
-    parts = [np.ascontiguousarray(part, np.float64) for part in (extra, target, gram, penalty, factors)]
+    parts = [np.ascontiguousarray(part, np.float64) for part in (extra, target, gram, penalty, factors, linear)]
 
     def work(start: int, stop: int) -> None:
         _solve_rows(start, stop, indptr, indices, *parts, out)
