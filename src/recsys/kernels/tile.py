@@ -15,12 +15,25 @@ from llvmlite import ir
 from numba import njit, types
 from numpy.typing import NDArray
 
-from recsys.kernels.vectors import FLOATS, INDEX, array_of, inline_ir, load, shuffle, spread, store, sum_products
+from recsys.kernels.vectors import (
+    FLOATS,
+    INDEX,
+    array_of,
+    inline_ir,
+    load,
+    multiply_add,
+    shuffle,
+    spread,
+    store,
+    sum_products,
+)
 
 TILE_USERS = 6
 """Rows of a tile: 6 x 16 sums fill 12 of the 16 registers of AVX2."""
 TILE_ITEMS = 16
 BLOCK = 8
+ONE_ITEMS = 32
+"""Items of a single user's tile: with fewer sums at once each would wait for its own last addition."""
 CHUNK = 32
 """Scores that `any_above` tests at once."""
 EIGHT = ir.VectorType(ir.FloatType(), BLOCK)
@@ -34,7 +47,13 @@ def score_block(users, vectors, first, stop, panel, block):
     of `block` are filled up to a multiple of 16, and those beyond `stop - first` mean nothing.
     """
     depth = vectors.shape[1]
-    for item in range(first, stop, TILE_ITEMS):
+    item = first
+    if users.shape[2] == 1 and depth % BLOCK == 0:
+        # Vectors are read once, so the panel would be a detour.
+        while item + ONE_ITEMS <= stop:
+            _scores_of_one(users, vectors, item, block, item - first)
+            item += ONE_ITEMS
+    while item < stop:
         whole = depth - depth % BLOCK if item + TILE_ITEMS <= stop else 0
         for d in range(0, whole, BLOCK):
             _turn(vectors, item, d, panel, 0)
@@ -47,6 +66,7 @@ def score_block(users, vectors, first, stop, panel, block):
         else:
             for tile in range(users.shape[0]):
                 _tile(users, tile, panel, block, item - first)
+        item += TILE_ITEMS
 
 
 def pack_users(users: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -83,6 +103,54 @@ _tile = _tile_of(TILE_USERS)
 _tile_of_one = _tile_of(1)
 
 
+def _columns(builder: Any, data: Any, depth: Any, item: Any, d: Any) -> list[Any]:
+    """Dimensions d ... d + 7 of 8 items of vectors (I, depth), each dimension of all 8 in a register."""
+    starts = [builder.add(builder.mul(builder.add(item, INDEX(i)), depth), d) for i in range(BLOCK)]
+    rows = [load(builder, data, at, EIGHT) for at in starts]
+    # Swap the off-diagonal halves of ever larger squares: 1 x 1, 2 x 2, 4 x 4.
+    for side in (1, 2, 4):
+        upper = [lane if not lane & side else BLOCK + lane - side for lane in range(BLOCK)]
+        lower = [lane + side if not lane & side else BLOCK + lane for lane in range(BLOCK)]
+        for i in range(BLOCK):
+            if not i & side:
+                a, b = rows[i], rows[i + side]
+                rows[i], rows[i + side] = shuffle(builder, a, b, upper), shuffle(builder, a, b, lower)
+    return rows
+
+
+@inline_ir
+def _scores_of_one(typing: Any, users: Any, vectors: Any, item: Any, block: Any, column: Any) -> Any:
+    """block[0, column : column + 32] = vectors[item : item + 32] @ the one packed user; D is a multiple of 8."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        users, vectors, block = (array_of(context, builder, signature, args, i) for i in (0, 1, 3))
+        item, column, depth = args[2], args[4], builder.extract_value(vectors.shape, 1)
+        start, loop, done = builder.block, builder.append_basic_block("add"), builder.append_basic_block("done")
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        d, sums = builder.phi(INDEX), [builder.phi(EIGHT) for _ in range(ONE_ITEMS // BLOCK)]
+        totals: list[Any] = list(sums)
+        # In the order of the tile of many: k ascends within one sum.
+        for half in range(len(sums)):
+            first = builder.add(item, INDEX(half * BLOCK))
+            for k, values in enumerate(_columns(builder, vectors.data, depth, first, d)):
+                factor = builder.load(builder.gep(users.data, [builder.add(d, INDEX(k))]))
+                totals[half] = multiply_add(builder, totals[half], spread(builder, factor, EIGHT), values)
+        following = builder.add(d, INDEX(BLOCK))
+        for phi, total in zip(sums, totals, strict=True):
+            phi.add_incoming(ir.Constant(EIGHT, [0.0] * BLOCK), start)
+            phi.add_incoming(total, loop)
+        d.add_incoming(INDEX(0), start)
+        d.add_incoming(following, loop)
+        builder.cbranch(builder.icmp_signed("<", following, depth), loop, done)
+        builder.position_at_end(done)
+        for half, total in enumerate(totals):
+            store(builder, total, block.data, builder.add(column, INDEX(half * BLOCK)))
+        return context.get_dummy_value()
+
+    return types.void(users, vectors, types.intp, block, types.intp), build
+
+
 @inline_ir
 def _turn(typing: Any, vectors: Any, item: Any, d: Any, panel: Any, column: Any) -> Any:
     """Transpose: panel[d : d + 8, column : column + 8] = vectors[item : item + 8, d : d + 8].T, in registers."""
@@ -91,17 +159,7 @@ def _turn(typing: Any, vectors: Any, item: Any, d: Any, panel: Any, column: Any)
         vectors, panel = (array_of(context, builder, signature, args, i) for i in (0, 3))
         item, d, column = args[1], args[2], args[4]
         depth = builder.extract_value(vectors.shape, 1)
-        starts = [builder.add(builder.mul(builder.add(item, INDEX(i)), depth), d) for i in range(BLOCK)]
-        rows = [load(builder, vectors.data, at, EIGHT) for at in starts]
-        # Swap the off-diagonal halves of ever larger squares: 1 x 1, 2 x 2, 4 x 4.
-        for side in (1, 2, 4):
-            upper = [lane if not lane & side else BLOCK + lane - side for lane in range(BLOCK)]
-            lower = [lane + side if not lane & side else BLOCK + lane for lane in range(BLOCK)]
-            for i in range(BLOCK):
-                if not i & side:
-                    a, b = rows[i], rows[i + side]
-                    rows[i], rows[i + side] = shuffle(builder, a, b, upper), shuffle(builder, a, b, lower)
-        for i, row in enumerate(rows):
+        for i, row in enumerate(_columns(builder, vectors.data, depth, item, d)):
             at = builder.add(builder.mul(builder.add(d, INDEX(i)), INDEX(TILE_ITEMS)), column)
             store(builder, row, panel.data, at)
         return context.get_dummy_value()
