@@ -1,29 +1,64 @@
-"""Biased matrix factorization on MovieLens 100K."""
+"""Matrix factorization of ratings on MovieLens 100K."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from reproduce import Row
+from reproduce import Row, best_of
 
 import recsys
-from recsys import SVD
+from recsys import SVD, Dataset, Recommender, SVDpp
 
-TITLE = "SVD on MovieLens 100K, 5-fold cross-validation"
-PROTOCOL = """Five random folds, RMSE and MAE over the held-out ratings, default options: those of the published
-figure (100 factors, 20 epochs, learning rate 0.005, penalty 0.02), so nothing is tuned."""
+TITLE = "SVD and SVD++ on MovieLens 100K, 5-fold cross-validation"
+PROTOCOL = """Five random folds, RMSE and MAE over the held-out ratings. Default options are those of the published
+figure (SVD: 100 factors, learning rate 0.005; SVD++: 20 factors, 0.007; both 20 epochs, penalty 0.02), and nothing is
+tuned. Where options are tuned, each fold picks its own on a tenth of its training ratings and is fitted anew on all of
+them."""
+
+GRIDS: Mapping[str, Sequence[Recommender]] = {
+    "SVD": [
+        SVD(learning_rate=0.01, regularization=penalty, epochs=epochs, verbose=0)
+        for penalty in (0.05, 0.07, 0.1)
+        for epochs in (20, 40)
+    ],
+    "SVDpp": [
+        SVDpp(n_factors=n, learning_rate=0.01, regularization=penalty, epochs=epochs, verbose=0)
+        for n in (20, 50)
+        for penalty in (0.05, 0.07, 0.1)
+        for epochs in (20, 40)
+    ],
+}
 
 
 def run() -> Iterator[Row]:
-    data = recsys.datasets.movielens("100k")
-    found = []
+    yield from rows("100k", {"SVD": "0.934", "SVDpp": "0.919"})
+
+
+def rows(name: str, published: dict[str, str]) -> Iterator[Row]:
+    """A row for the default options and one for tuned options of each model, on one of the MovieLens data sets."""
+    data = recsys.datasets.movielens(name)
+    for default in (SVD(verbose=0), SVDpp(verbose=0)):
+        cls = type(default).__name__
+        grids: dict[str, Sequence[Recommender]] = {"default": [default], "tuned": GRIDS[cls]}
+        for what, options in grids.items():
+            yield {
+                "model": cls,
+                "options": what,
+                **cross_validated(data, options),
+                "published RMSE": f"{published[cls]} (Surprise, its own folds)" if what == "default" else "",
+            }
+
+
+def cross_validated(data: Dataset, options: Sequence[Recommender]) -> Row:
+    """Mean figures over five folds, each with the best of the options on its own validation ratings."""
+    found: list[list[float]] = []
+    picked: list[str] = []
     for train, test in recsys.split.folds(data, 5, random_state=0):
-        model = SVD(verbose=0).fit(train)
-        found.append([recsys.evaluate(model, test, metrics=["rmse", "mae"])[name] for name in ("rmse", "mae")])
+        model = options[0].clone()
+        if len(options) > 1:
+            model = best_of(options, *recsys.split.random(train, test_size=0.1), "rmse")
+            picked.append(repr(model))
+        result = recsys.evaluate(model.fit(train), test, metrics=["rmse", "mae"])
+        found.append([result["rmse"], result["mae"]])
     mean, spread = np.mean(found, axis=0), np.std(found, axis=0)
-    yield {
-        "model": repr(SVD()),
-        "RMSE": float(mean[0]),
-        "MAE": float(mean[1]),
-        "spread of RMSE over folds": float(spread[0]),
-        "published RMSE / MAE": "0.934 / 0.737 (Surprise, its own folds)",
-    }
+    figures: dict[str, object] = {"RMSE": float(mean[0]), "MAE": float(mean[1]), "spread over folds": float(spread[0])}
+    return {**figures, "picked": "; ".join(dict.fromkeys(picked))}

@@ -5,8 +5,6 @@ import pandas as pd
 import pytest
 
 from recsys import SVD, Dataset
-from recsys.errors import DataError, ParameterError, RecsysError
-from recsys.kernels.rating_sgd import svd_epoch
 
 
 def low_rank(seed: int = 0, n_users: int = 80, n_items: int = 60, rank: int = 2) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -26,29 +24,6 @@ def quick(**parameters: Any) -> SVD:
 
 def error(model: SVD, frame: pd.DataFrame) -> float:
     return float(np.sqrt(np.mean((model.predict(frame) - frame["rating"]) ** 2)))
-
-
-def test_steps_are_those_of_loops_with_both_vectors_from_old_values() -> None:
-    rng = np.random.default_rng(0)
-    n_users, n_items, dim, rate, penalty, mean = 6, 5, 3, 0.1, 0.3, 2.5
-    users, items, ratings = rng.integers(n_users, size=50), rng.integers(n_items, size=50), rng.uniform(1, 5, 50)
-    state = [np.zeros(n_users), np.zeros(n_items), rng.normal(size=(n_users, dim)), rng.normal(size=(n_items, dim))]
-    b_u, b_i, p, q = (part.copy() for part in state)
-    order = rng.permutation(50)
-    total = svd_epoch(order, users, items, ratings, mean, *state, rate, penalty)
-    wanted = 0.0
-    for n in order:
-        u, i = users[n], items[n]
-        gap = ratings[n] - (mean + b_u[u] + b_i[i] + p[u] @ q[i])
-        wanted += gap**2
-        old = p[u].copy()
-        b_u[u] += rate * (gap - penalty * b_u[u])
-        b_i[i] += rate * (gap - penalty * b_i[i])
-        p[u] += rate * (gap * q[i] - penalty * p[u])
-        q[i] += rate * (gap * old - penalty * q[i])
-    for found, part in zip(state, (b_u, b_i, p, q), strict=True):
-        np.testing.assert_allclose(found, part, atol=1e-10)
-    np.testing.assert_allclose(total, wanted, rtol=1e-10)
 
 
 def test_vectors_explain_what_biases_cannot() -> None:
@@ -124,32 +99,15 @@ def test_a_small_data_set_is_learned_by_heart() -> None:
     assert log.iloc[-1] < 0.01 * log.iloc[0]
 
 
-def test_the_best_epoch_of_the_validation_data_is_kept() -> None:
-    train, rest = low_rank(n_users=20, n_items=20)
-    validation = rest.iloc[::2].assign(user_id=lambda rows: rows["user_id"].replace(3, 777))  # an unknown user too
-    model = quick(n_factors=30, init_std=0.5, regularization=0.0, epochs=200, patience=5)
-    model.fit(train, validation_data=validation)
-    log = model.training_log_
-    assert len(log) < 200
-    assert len(log) == log["rmse"].idxmin() + 1 + 5
-    assert error(model, validation) == pytest.approx(log["rmse"].min(), abs=1e-5)
-
-
-def test_early_stopping_needs_ratings_to_watch() -> None:
-    train, rest = low_rank(n_users=10, n_items=10)
-    with pytest.raises(ParameterError, match="patience=3 needs fit"):
-        quick(patience=3).fit(train)
-    with pytest.raises(DataError, match="validation_data needs a rating column"):
-        quick(patience=3).fit(train, validation_data=rest.drop(columns="rating"))
-
-
-def test_a_rate_that_diverges_is_named() -> None:
-    with pytest.raises(RecsysError, match="loss became NaN; lower learning_rate=50"):
-        quick(learning_rate=50.0).fit(low_rank()[0])
-
-
 def test_training_starts_at_biases_of_0_and_vectors_of_deviation_0_1() -> None:
     model = quick(n_factors=50, epochs=1, learning_rate=1e-12).fit(low_rank()[0])
     np.testing.assert_allclose([model.user_factors_.std(), model.item_factors_.std()], 0.1, rtol=0.1)
     np.testing.assert_allclose(model.user_biases_, 0, atol=1e-9)
     np.testing.assert_allclose(model.item_biases_, 0, atol=1e-9)
+
+
+def test_threads_without_locks_learn_what_one_thread_learns() -> None:
+    train, test = low_rank()
+    one, many = (quick(epochs=100, n_jobs=n).fit(train) for n in (1, 2))
+    assert error(many, test) < 1.1 * error(one, test)
+    assert many.training_log_["loss"].iloc[-1] < 0.02

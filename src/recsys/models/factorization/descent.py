@@ -79,3 +79,7 @@ class DescentRecommender(FactorRecommender):
             for part, one in zip(self._learned(), kept, strict=True):
                 part[...] = one
         self.training_log_ = pd.DataFrame(log)
+
+    def _threads(self) -> int:
+        # `n_jobs` is of the steps, whose outcome it changes; lists are the same however many threads make them.
+        return -1
