@@ -1,19 +1,36 @@
 """Row ranges on threads: kernels release the GIL, so plain threads are enough and nothing is compiled for them."""
 
+import functools
 import itertools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 from recsys.errors import ParameterError
 
 # Sums in any order and divisions without a check for 0: without these LLVM leaves the loops over D scalar.
 FAST: dict[str, Any] = {"fastmath": {"reassoc", "contract"}, "error_model": "numpy"}
 """How kernels of single steps are compiled."""
+
+
+@functools.cache
+def _pools() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """BLAS keeps to the thread that calls it, for as long as the block lasts.
+
+    Many small calls on several threads spend their time waiting for each other, seconds of it on a busy machine; and
+    threads over rows need no others below them.
+    """
+    return _pools().limit(limits=1, user_api="blas")
 
 
 def n_threads(n_jobs: int) -> int:

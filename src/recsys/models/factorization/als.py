@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from recsys.base import Query
 from recsys.data import Dataset, Histories
 from recsys.factor import FactorRecommender
-from recsys.models.factorization.least_squares import Half, gramian, penalty_of, principal_axes
+from recsys.models.factorization.least_squares import Half, gramian, penalty_of, principal_axes, rotated
 from recsys.models.factorization.least_squares_device import solve_on
 from recsys.params import NonNegative, NonNegativeInt, Positive, PositiveInt
 from recsys.training import pick_device
@@ -58,7 +58,7 @@ class ALS(FactorRecommender):
     """Conjugate gradients a side and epoch, for "gradients"."""
     block_size: PositiveInt = 64
     """Coordinates in a block, for "blocks"."""
-    init_std: Positive = 0.1
+    init_std: Positive = 1.0
     """Standard deviation of a vector's norm at the start."""
     device: str = "auto"
     """Where "gradients" and "cholesky" solve, there in float32: "cpu", "cuda", or "auto", a GPU where there is one."""
@@ -119,7 +119,8 @@ class ALS(FactorRecommender):
 
     def _settle(self, by_user: Half, items: NDArray[np.float32]) -> None:
         """Keep the items' vectors, and of the users those that a fold-in of their history gives."""
-        self.item_factors_ = items @ principal_axes(items)[1] if self.solver == "gradients" else items
+        turn = self.solver == "gradients"
+        self.item_factors_ = rotated(items, principal_axes(items, self.n_jobs)[1], self.n_jobs) if turn else items
         self.user_factors_ = self._folded_in(by_user)
 
     def _folded_in(self, half: Half) -> NDArray[np.float32]:
@@ -130,7 +131,7 @@ class ALS(FactorRecommender):
     @cached_property
     def _gram(self) -> NDArray[np.float64]:
         """Gramian of the items, made once and not saved; "gradients" leaves it diagonal."""
-        return gramian(self.item_factors_)
+        return gramian(self.item_factors_, self.n_jobs)
 
     def _partial_fit(self, data: Dataset) -> None:
         """Solve the users and items that the new data names, then all users."""

@@ -12,10 +12,14 @@ from numpy.typing import NDArray
 
 from recsys.kernels.als import solve_rows
 from recsys.kernels.als_gradients import descend_rows, score_entries
+from recsys.kernels.parallel import one_blas_thread, over_rows
 
 CONVERGED = 1e-13
 """Share of a squared residual at which conjugate gradients in float32 have nothing left to gain."""
-GRAM_ROWS = 8192
+ROWS = 4096
+"""Rows of a product with the vectors that are made at a time: the same for any number of threads, so that sums are too."""
+WAVE = 16
+"""Parts of a Gramian that are held at a time."""
 
 Factors = NDArray[np.float32]
 
@@ -45,7 +49,7 @@ class Half:
 
     def exact(self, factors: NDArray[np.floating], gram: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
         """The minimum, by Cholesky: (n, D). `gram` is V'V, where it is known."""
-        equal = self.share * (gramian(factors) if gram is None else gram)
+        equal = self.share * (gramian(factors, self.n_jobs) if gram is None else gram)
         return solve_rows(self.matrix, self.extra, self.target, equal, self.penalty, factors, self.n_jobs)
 
     def converged(self, factors: Factors, curvature: NDArray[np.float64]) -> Factors:
@@ -57,8 +61,8 @@ class Half:
 
     def nearer(self, factors: Factors, start: Factors, steps: int) -> tuple[Factors, Factors]:
         """A few conjugate gradients from `start` (n, D): V and x, both turned into V's principal axes."""
-        curvature, axes = principal_axes(factors)
-        turned, found = factors @ axes, start @ axes
+        curvature, axes = principal_axes(factors, self.n_jobs)
+        turned, found = rotated(factors, axes, self.n_jobs), rotated(start, axes, self.n_jobs)
         self._descend(turned, found, curvature, steps, 0.0)
         return turned, found
 
@@ -72,7 +76,7 @@ class Half:
 
     def by_blocks(self, factors: Factors, start: Factors, size: int) -> NDArray[np.float64]:
         """One Newton step on each block of `size` coordinates in turn, from `start`: (n, D)."""
-        gram = gramian(factors)
+        gram = gramian(factors, self.n_jobs)
         found = start.astype(np.float64)
         found[np.diff(self.matrix.indptr) == 0] = 0
         scores = score_entries(self.matrix, found, factors, self.n_jobs)
@@ -90,7 +94,7 @@ class Half:
     def value(self, found: Factors, factors: Factors) -> float:
         """What is minimized, with the constant that makes an entry's part weight (1 - score)^2: exact, by the Gramian."""
         scores = score_entries(self.matrix, found, factors, self.n_jobs)
-        every = self.share * float((gramian(found) * gramian(factors)).sum())
+        every = self.share * float((gramian(found, self.n_jobs) * gramian(factors, self.n_jobs)).sum())
         seen = float(
             np.dot(self.extra, scores**2) - 2 * np.dot(self.target, scores) + self.target.sum(dtype=np.float64)
         )
@@ -102,16 +106,40 @@ def penalty_of(vectors: Factors, penalty: NDArray[np.float32]) -> float:
     return float(np.einsum("n,nd,nd->", penalty, vectors, vectors, dtype=np.float64))
 
 
-def gramian(vectors: NDArray[np.floating]) -> NDArray[np.float64]:
-    """V'V (D, D) in float64, of a bounded number of rows at a time."""
-    total = np.zeros((vectors.shape[1],) * 2)
-    for start in range(0, len(vectors), GRAM_ROWS):
-        part = vectors[start : start + GRAM_ROWS].astype(np.float64)
-        total += part.T @ part
+def gramian(vectors: NDArray[np.floating], n_jobs: int = -1) -> NDArray[np.float64]:
+    """V'V (D, D) in float64, from a bounded number of rows at a time."""
+    dim, n_parts = vectors.shape[1], -(-len(vectors) // ROWS)
+    total = np.zeros((dim, dim))
+    for first in range(0, n_parts, WAVE):
+        parts = np.empty((min(WAVE, n_parts - first), dim, dim))
+
+        def add(start: int, stop: int, first: int = first, parts: NDArray[np.float64] = parts) -> None:
+            for part in range(start, stop):
+                rows = vectors[(first + part) * ROWS : (first + part + 1) * ROWS].astype(np.float64)
+                np.matmul(rows.T, rows, out=parts[part])
+
+        with one_blas_thread():
+            over_rows(add, len(parts), n_jobs)
+        total += parts.sum(0)
     return total
 
 
-def principal_axes(vectors: Factors) -> tuple[NDArray[np.float64], Factors]:
+def principal_axes(vectors: Factors, n_jobs: int = -1) -> tuple[NDArray[np.float64], Factors]:
     """Eigenvalues (D,) of V'V, and the rotation (D, D) that makes it diagonal."""
-    curvature, axes = np.linalg.eigh(gramian(vectors))
+    gram = gramian(vectors, n_jobs)
+    with one_blas_thread():
+        curvature, axes = np.linalg.eigh(gram)
     return np.maximum(curvature, 0), axes.astype(np.float32)
+
+
+def rotated(vectors: Factors, axes: Factors, n_jobs: int = -1) -> Factors:
+    """Vectors (n, D) in other axes (D, D)."""
+    out = np.empty_like(vectors)
+
+    def turn(start: int, stop: int) -> None:
+        for first in range(start * ROWS, min(stop * ROWS, len(vectors)), ROWS):
+            np.matmul(vectors[first : first + ROWS], axes, out=out[first : first + ROWS])
+
+    with one_blas_thread():
+        over_rows(turn, -(-len(vectors) // ROWS), n_jobs)
+    return out
