@@ -1,13 +1,13 @@
 """Time a task beside its peers: `python benchmarks/speed.py TASK [--peers-python PYTHON] [--data FOLDER] [--runs 5]`.
 
-The peers live in an environment of their own, `.peers`, which the first task that needs them builds from `peers.txt`.
+The peers live in an environment of their own, `.peers`, which the first task that needs them builds from `peers.txt`
+(with Python 3.11), and builds anew when that file has changed.
 
 A task is a module `tasks/TASK.py` with `TITLE`, `prepare(data folder, scratch folder)`, which leaves the contenders'
-input in the scratch folder, and `CONTENDERS`, the first of them ours. Every run of a contender is a process of its
-own, and
-the contenders take turns, so that a busy minute hits all of them. Reported is the median of each measure, on the
-screen
-and in `results/speed-TASK.md`.
+input in the scratch folder, `CONTENDERS` and, where the project promises something, `BARS`. Every run of a contender is
+a process of its own, and the contenders take turns, so that a busy minute hits all of them. Reported is the median of
+each measure, on the screen and in `results/speed-TASK.md`; a bar is held against the median, over the turns, of the
+ratio within a turn. `--only` runs some contenders and keeps no page.
 """
 
 import argparse
@@ -17,24 +17,33 @@ import importlib.metadata
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import venv
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("numpy", "scipy", "torch", "numba", "implicit", "rectools", "scikit-learn")
+PACKAGES = (
+    "numpy", "scipy", "torch", "numba", "implicit", "rectools", "scikit-learn", "scikit-surprise", "cornac", "lenskit",
+    "rectools-lightfm",
+)  # fmt: skip
+
+STAMP = "built-from.txt"
+"""The list that an environment was built from, kept in its folder."""
 
 Measures = dict[str, float]
+Runs = Mapping[str, Sequence[Measures]]
+"""Measures of every turn by contender."""
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One way to do a task: `run(scratch folder)` returns measures, of which less is better.
+    """One way to do a task: `run(scratch folder)` returns measures, of which less is better unless the name says else.
 
     What contenders leave in the scratch folder can be read by those after them, for instance to compare answers.
     """
@@ -43,6 +52,18 @@ class Contender:
     peer: bool = False
     """Needs the interpreter of --peers-python."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    group: str = ""
+    """Heading of the table it stands in; the first of a group that is no peer is ours, which the others are set against."""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A promise: `ours`' measure is at most this many times that of the best of some others, or this much by itself."""
+
+    ours: str
+    measure: str
+    at_most: float
+    of: tuple[str, ...] = ()
 
 
 def main() -> None:
@@ -51,6 +72,8 @@ def main() -> None:
     parser.add_argument("--peers-python", help="interpreter that has the peers installed; by default that of .peers")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="folder of the data sets")
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results", help="folder of the pages")
+    parser.add_argument("--only", nargs="+", metavar="CONTENDER", help="run these alone and write no page")
     parser.add_argument("--contender", help=argparse.SUPPRESS)
     parser.add_argument("--scratch", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -59,27 +82,59 @@ def main() -> None:
         measures = task.CONTENDERS[options.contender].run(options.scratch)
         print(json.dumps({"measures": measures, "versions": versions()}))
         return
-    if options.peers_python is None and any(contender.peer for contender in task.CONTENDERS.values()):
+    contenders = chosen(task.CONTENDERS, options.only)
+    if options.peers_python is None and any(contender.peer for contender in contenders.values()):
         options.peers_python = peers_python()
     with tempfile.TemporaryDirectory() as scratch:
         task.prepare(options.data, Path(scratch))
-        runs, used = take_turns(task.CONTENDERS, options, scratch)
-    report = page(task.TITLE, runs, used, options.runs)
+        runs, used = take_turns(contenders, options, scratch)
+    bars = [bar for bar in getattr(task, "BARS", ()) if {bar.ours, *bar.of} <= runs.keys()]
+    report = page(task.TITLE, contenders, runs, used, bars)
     print(report)
-    target = ROOT / "benchmarks" / "results" / f"speed-{options.task}.md"
-    target.parent.mkdir(exist_ok=True)
-    target.write_text(report)
+    if options.only is None:
+        options.results.mkdir(exist_ok=True)
+        (options.results / f"speed-{options.task}.md").write_text(report)
 
 
-def peers_python() -> str:
-    """The interpreter of the peers' environment, which is built where it is not there yet."""
-    folder = ROOT / ".peers"
+def chosen(contenders: Mapping[str, Contender], only: Sequence[str] | None) -> dict[str, Contender]:
+    """The contenders named, in the task's order; all where none is."""
+    unknown = set(only or ()) - contenders.keys()
+    if unknown:
+        raise SystemExit(f"no contender {sorted(unknown)}; there are {list(contenders)}")
+    return {name: contender for name, contender in contenders.items() if only is None or name in only}
+
+
+def peers_python(folder: Path = ROOT / ".peers", listed: Path = ROOT / "benchmarks" / "peers.txt") -> str:
+    """The interpreter of the peers' environment, built where it is not there yet or was built from another list."""
     python = folder / "bin" / "python"
-    if not python.exists():
+    if not is_built(folder, listed):
+        shutil.rmtree(folder, ignore_errors=True)
         venv.create(folder, with_pip=True)
-        command = [str(python), "-m", "pip", "install", "--quiet", "-r", str(ROOT / "benchmarks" / "peers.txt")]
-        subprocess.run(command, check=True)
+        for arguments in installation(listed):
+            subprocess.run([str(python), "-m", "pip", "--quiet", *arguments], check=True)
+        # Last of all, so that an environment half built is none.
+        call_built(folder, listed)
     return str(python)
+
+
+def is_built(folder: Path, listed: Path) -> bool:
+    stamp = folder / STAMP
+    return stamp.exists() and stamp.read_text() == listed.read_text()
+
+
+def call_built(folder: Path, listed: Path) -> None:
+    (folder / STAMP).write_text(listed.read_text())
+
+
+def installation(listed: Path) -> list[list[str]]:
+    """What pip is asked for, in turn."""
+    implicit = next(line for line in listed.read_text().splitlines() if line.startswith("implicit=="))
+    return [
+        ["install", "-r", str(listed)],
+        # RecTools brings a repackaged copy of implicit, whose compiled parts hide implicit's own and are slower.
+        ["uninstall", "--yes", "pm-implicit"],
+        ["install", "--force-reinstall", "--no-deps", implicit],
+    ]
 
 
 def take_turns(
@@ -109,18 +164,55 @@ def in_process(name: str, contender: Contender, options: argparse.Namespace, scr
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def page(title: str, runs: Mapping[str, list[Measures]], used: Mapping[str, str], n_runs: int) -> str:
-    """The results as Markdown: the median of each measure, and how many times ours it is."""
-    medians = {
-        name: {measure: statistics.median(run[measure] for run in measured) for measure in measured[0]}
-        for name, measured in runs.items()
-    }
-    ours = next(iter(medians.values()))
-    rows = [f"| contender | {' | '.join(ours)} |", "| --- |" + " ---: |" * len(ours)]
-    for name, values in medians.items():
-        rows.append(f"| {name} | {' | '.join(cell(values.get(measure), ours[measure]) for measure in ours)} |")
+def page(
+    title: str, contenders: Mapping[str, Contender], runs: Runs, used: Mapping[str, str], bars: Sequence[Bar]
+) -> str:
+    """The results as Markdown: a table a group, and which bars are held."""
+    n_runs = max(len(measured) for measured in runs.values())
     about = f"Median of {n_runs} runs, each in a process of its own, contenders in turn; in brackets, times ours."
-    return "\n".join([f"# {title}", "", about, "", *rows, "", provenance(used), ""])
+    lines = [f"# {title}", "", about, ""]
+    for group in dict.fromkeys(contender.group for contender in contenders.values()):
+        lines += [f"## {group}", ""] if group else []
+        lines += [*table({name: c for name, c in contenders.items() if c.group == group}, runs), ""]
+    lines += [verdict(bar, runs) for bar in bars] + ([""] if bars else [])
+    return "\n".join([*lines, provenance(used), ""])
+
+
+def table(contenders: Mapping[str, Contender], runs: Runs) -> list[str]:
+    """The median of each measure of one group, and how many times ours it is."""
+    medians = {name: median(runs[name]) for name in contenders}
+    ours = medians[next((name for name, contender in contenders.items() if not contender.peer), next(iter(medians)))]
+    measures = list(dict.fromkeys(measure for values in medians.values() for measure in values))
+    rows = [f"| contender | {' | '.join(measures)} |", "| --- |" + " ---: |" * len(measures)]
+    for name, values in medians.items():
+        cells = " | ".join(cell(values.get(one), ours.get(one)) for one in measures)
+        rows.append(f"| {name.removesuffix(f', {contenders[name].group}')} | {cells} |")
+    return rows
+
+
+def median(measured: Sequence[Measures]) -> Measures:
+    return {name: statistics.median(run[name] for run in measured) for name in measured[0]}
+
+
+def cell(value: float | None, ours: float | None) -> str:
+    if value is None:
+        return ""
+    if value == float("inf"):
+        return "never"
+    return f"{value:.4g} ({value / ours:.2f}x)" if ours else f"{value:.4g}"
+
+
+def verdict(bar: Bar, runs: Runs) -> str:
+    """A line that says what was promised, what was measured, and whether that holds."""
+    turns = [
+        run[bar.measure] / min((runs[other][turn][bar.measure] for other in bar.of), default=1.0)
+        for turn, run in enumerate(runs[bar.ours])
+    ]
+    found = statistics.median(turns)
+    others = f" times {' or '.join(bar.of)}" if bar.of else ""
+    spread = f"turns from {min(turns):.4g} to {max(turns):.4g}"
+    held = "held" if found <= bar.at_most else "NOT HELD"
+    return f"- {bar.ours}, {bar.measure}: at most {bar.at_most:g}{others}; measured {found:.4g} ({spread}): {held}"
 
 
 def provenance(used: Mapping[str, str]) -> str:
@@ -128,12 +220,6 @@ def provenance(used: Mapping[str, str]) -> str:
     machine = f"{processor()}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}"
     packages = ", ".join(f"{package} {version}" for package, version in sorted(used.items()))
     return f"{datetime.datetime.now(datetime.UTC).date()}; {machine}; {packages}."
-
-
-def cell(value: float | None, ours: float) -> str:
-    if value is None:
-        return ""
-    return f"{value:.4g} ({value / ours:.2f}x)" if ours else f"{value:.4g}"
 
 
 def processor() -> str:

@@ -8,7 +8,7 @@ import pytest
 
 import recsys
 import recsys.models
-from recsys import ALS, BPR, ContentKNN, DeepFM, ItemKNN, Popular, Recommender, SASRec, UserKNN
+from recsys import ALS, BPR, PMF, ContentKNN, DeepFM, ItemKNN, Popular, Recommender, SASRec, UserKNN
 from recsys.testing import checks
 from recsys.testing.contract import Check, Model
 
@@ -55,14 +55,20 @@ VARIANTS: list[Recommender] = [
     RatingUserKNN(similarity="msd", prediction="baseline"),
     RatingItemKNN(similarity="adjusted_cosine"),
     RatingItemKNN(similarity="pearson_mean", prediction="zscore"),
+    RatingUserKNN(similarity="pearson_baseline", prediction="baseline", baseline="als"),
+    RatingItemKNN(similarity="pearson_baseline", prediction="baseline", baseline="sgd"),
     RatingDeepFM(),
     ImplicitDeepFM(),
     UserKNN(similarity="jaccard", weighting="bm25"),
     ItemKNN(similarity="tversky", weighting="tfidf"),
+    ItemKNN(similarity="dice", popularity_discount=0.5),
     ContentKNN(metric="dot"),
     ContentKNN(metric="euclidean"),
     Popular(half_life=100.0),
     ALS(objective="unobserved"),
+    ALS(solver="cholesky"),
+    ALS(objective="unobserved", solver="blocks", block_size=16),
+    PMF(link="sigmoid"),
     BPR(optimizer="adagrad", item_bias=False, negatives="popularity"),
     SASRec(loss="bce"),
     SASRec(loss="gbce", variant="preln", n_heads=2),

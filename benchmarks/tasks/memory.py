@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from speed import Contender, Measures
 
-from tasks.topk import forget_peak, peak_memory
+from tasks.common import forget_peak, peak_memory
 
 TITLE = "Memory of recommend for all users of Gowalla (29,858 users, 40,981 items, k = 20) above the fitted model"
 

@@ -15,63 +15,51 @@ import numpy as np
 import scipy.sparse as sp
 from speed import Contender, Measures
 
+from tasks import common
+
 TITLE = "Top 20 for every user of Gowalla (29,858 users, 40,981 items, 64 factors, training items left out)"
 K, DIM = 20, 64
 
 
 def prepare(data: Path, scratch: Path) -> None:
-    """Leave the training interactions, csr (U, I), for all contenders; not every one can read parquet."""
-    import pyarrow.parquet as pq
+    seen, _ = common.gowalla(data)
+    rng = np.random.default_rng(0)
+    save(scratch, seen, *(rng.normal(size=(n, DIM)).astype(np.float32) for n in seen.shape))
 
-    table = pq.read_table(data / "gowalla-lightgcn" / "interactions.parquet", columns=["user_id", "item_id", "split"])
-    kept = np.array(table["split"].to_pylist()) == "train"
-    users, items = (np.unique(table[name].to_numpy()[kept], return_inverse=True)[1] for name in ("user_id", "item_id"))
-    sp.save_npz(scratch / "seen.npz", sp.csr_matrix((np.ones(len(users), np.float32), (users, items))))
+
+def save(scratch: Path, seen: Any, users: np.ndarray, items: np.ndarray) -> None:
+    """Leave training interactions, csr (U, I), and factors (U, D), (I, D) for all contenders."""
+    sp.save_npz(scratch / "seen.npz", seen)
+    np.savez(scratch / "factors.npz", users=users, items=items)
 
 
 def load(scratch: Path) -> tuple[Any, np.ndarray, np.ndarray]:
-    """Training interactions as csr (U, I), and random factors (U, D), (I, D)."""
-    seen = sp.load_npz(scratch / "seen.npz").tocsr()
-    seen.sort_indices()
-    rng = np.random.default_rng(0)
-    return seen, *(rng.normal(size=(n, DIM)).astype(np.float32) for n in seen.shape)
+    with np.load(scratch / "factors.npz") as factors:
+        return common.load_matrix(scratch / "seen.npz"), factors["users"], factors["items"]
 
 
 def measure(recommend: Callable[[np.ndarray], np.ndarray], n_users: int, scratch: Path) -> Measures:
     """Time of everyone at once and of one user, memory of the former, and how many listed items are not ours."""
     recommend(np.arange(300))
-    forget_peak()
-    before = peak_memory()
-    start = time.perf_counter()
-    lists = recommend(np.arange(n_users))
-    seconds = time.perf_counter() - start
-    memory = peak_memory() - before
+    common.forget_peak()
+    before = common.peak_memory()
+    lists, seconds = common.timed(lambda: recommend(np.arange(n_users)))
+    memory = common.peak_memory() - before
     answer = scratch / "lists.npy"
     if not answer.exists():
         np.save(answer, lists)
-    one = [timed(recommend, np.array([user])) for user in range(300)]
     return {
         "all users, s": seconds,
-        "one user, ms": 1000 * statistics.median(one),
+        "one user, ms": median_ms(recommend),
         "extra memory, MB": memory,
         "different items, %": 100 * float(np.mean(lists != np.load(answer))),
     }
 
 
-def timed(function: Callable[[np.ndarray], np.ndarray], users: np.ndarray) -> float:
-    start = time.perf_counter()
-    function(users)
-    return time.perf_counter() - start
-
-
-def peak_memory() -> float:
-    """Most memory held since `forget_peak`, in MB (Linux)."""
-    status = Path("/proc/self/status").read_text()
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
-
-
-def forget_peak() -> None:
-    Path("/proc/self/clear_refs").write_text("5")
+def median_ms(recommend: Callable[[np.ndarray], object]) -> float:
+    """Median time for one user at a time, over 300 of them."""
+    one = [common.seconds(lambda user=user: recommend(np.array([user]))) for user in range(300)]
+    return 1000 * statistics.median(one)
 
 
 def ours(scratch: Path) -> Measures:
@@ -105,7 +93,8 @@ def bare_product(n_threads: int, n_users: int, n_items: int) -> Callable[[Path],
         start = time.perf_counter()
         with ThreadPoolExecutor(n_threads) as pool:
             list(pool.map(multiply, edges[:-1], edges[1:]))
-        return {"all users, s": time.perf_counter() - start}
+        seconds = time.perf_counter() - start
+        return {"all users, s": seconds, "one user, ms": median_ms(lambda rows: users[rows] @ items.T)}
 
     return run
 
@@ -143,12 +132,11 @@ def implicit_recommend(scratch: Path) -> Measures:
     return measure(recommend, len(users), scratch)
 
 
-ONE = {"OPENBLAS_NUM_THREADS": "1"}
 CONTENDERS = {
     "recsys": Contender(ours),
-    "bare product, threads of Python": Contender(bare_product(2, 256, 1024), environment=ONE),
+    "bare product, threads of Python": Contender(bare_product(2, 256, 1024), environment=common.ONE_BLAS),
     "bare product, threads of BLAS": Contender(bare_product(1, 256, 1024)),
     "torch: matmul, topk": Contender(torch_blocks),
-    "implicit, BLAS on 1 thread": Contender(implicit_recommend, peer=True, environment=ONE),
+    "implicit, BLAS on 1 thread": Contender(implicit_recommend, peer=True, environment=common.ONE_BLAS),
     "implicit": Contender(implicit_recommend, peer=True),
 }

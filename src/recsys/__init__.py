@@ -8,11 +8,11 @@ from recsys.evaluation import evaluate, evaluate_lists
 from recsys.models.autoencoders import MultVAE
 from recsys.models.baseline import Popular, Random
 from recsys.models.content import ContentKNN
-from recsys.models.factorization import ALS, BPR, SVD
+from recsys.models.factorization import ALS, BPR, PMF, SVD, SVDpp
 from recsys.models.fields import DeepFM
 from recsys.models.graph import LightGCN
-from recsys.models.linear import EASE
-from recsys.models.neighbors import ItemKNN, UserKNN
+from recsys.models.linear import EASE, SLIM
+from recsys.models.neighbors import ItemKNN, RP3Beta, UserKNN
 from recsys.models.sequence import SASRec
 
 __version__ = "0.1.0"
@@ -21,6 +21,8 @@ __all__ = [
     "ALS",
     "BPR",
     "EASE",
+    "PMF",
+    "SLIM",
     "SVD",
     "ContentKNN",
     "Dataset",
@@ -29,9 +31,11 @@ __all__ = [
     "LightGCN",
     "MultVAE",
     "Popular",
+    "RP3Beta",
     "Random",
     "Recommender",
     "SASRec",
+    "SVDpp",
     "UserKNN",
     "compare",
     "datasets",

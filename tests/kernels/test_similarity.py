@@ -5,7 +5,8 @@ import pytest
 import scipy.sparse as sp
 
 from recsys.errors import ParameterError
-from recsys.kernels.similarity import CORATED, OVERLAP, Measure, Rows, predict_pairs, top_k_similar
+from recsys.kernels.measures import CORATED, OVERLAP, Measure, Rows
+from recsys.kernels.similarity import predict_pairs, similarity_table, top_k_similar
 
 OVERLAP_NAMES, CORATED_NAMES = sorted(OVERLAP), sorted(CORATED)
 DAMPING = [(s, g, m) for s in (0.0, 2.5) for g in (0.0, 3.0) for m in (1, 2)]
@@ -38,6 +39,8 @@ def corated(name, a, b):
     x, y = np.array([a[c] for c in common]), np.array([b[c] for c in common])
     if name == "msd":
         return 1 / (np.mean((x - y) ** 2) + 1)
+    if name == "euclidean":
+        return 1 / (np.linalg.norm(x - y) + 1)
     if name == "corated_pearson":
         x, y = x - x.mean(), y - y.mean()
     norms = np.sqrt((x**2).sum() * (y**2).sum())
@@ -64,6 +67,11 @@ def similarities(name, queries, matrix, **how):
 
 def measure(name, **how):
     return Measure({**OVERLAP, **CORATED}[name], **how)
+
+
+def strangers(queries):
+    """Queries that are no rows of the matrix."""
+    return np.full(queries.shape[0], -1)
 
 
 def random_matrix(n=14, m=9, seed=0, density=0.45):
@@ -114,14 +122,14 @@ def test_weights_of_the_two_rows_are_not_swapped(name, alpha, beta):
 @pytest.mark.parametrize("name", ["cosine", "corated_pearson", "msd"])
 def test_queries_need_not_be_rows_of_the_matrix(name):
     matrix, queries = random_matrix(), random_matrix(9, seed=2)
-    near, values = top_k_similar(queries, Rows.of(matrix), 5, measure(name), exclude_self=False)
+    near, values = top_k_similar(queries, Rows.of(matrix), 5, measure(name), own=strangers(queries))
     assert_lists_the_best(near, values, similarities(name, queries, matrix), exclude_self=False)
 
 
 @pytest.mark.parametrize("name", ["cosine", "jaccard", "dice"])
 def test_a_row_is_most_similar_to_itself_where_it_may_be(name):
     matrix = random_matrix()
-    near, values = top_k_similar(matrix, Rows.of(matrix), 1, measure(name), exclude_self=False)
+    near, values = top_k_similar(matrix, Rows.of(matrix), 1, measure(name), own=strangers(matrix))
     filled = np.diff(matrix.indptr) > 0
     np.testing.assert_array_equal(near[filled, 0], np.flatnonzero(filled))
     np.testing.assert_allclose(values[filled, 0], 1, rtol=1e-6)
@@ -175,7 +183,7 @@ def test_lists_do_not_depend_on_threads_or_on_other_queries(name):
     for n_jobs in (2, 3, -1):
         for got, wanted in zip(top_k_similar(matrix, rows, 8, measure(name), n_jobs=n_jobs), expected, strict=True):
             np.testing.assert_array_equal(got, wanted)
-    alone = top_k_similar(matrix[200:210], rows, 9, measure(name), exclude_self=False)
+    alone = top_k_similar(matrix[200:210], rows, 9, measure(name), own=strangers(matrix[200:210]))
     for i in range(10):
         others = alone[0][i] != 200 + i
         np.testing.assert_array_equal(alone[0][i][others][:8], expected[0][200 + i])
@@ -281,3 +289,49 @@ def test_index_arrays_of_any_layout_are_read():
     strided = np.repeat(other, 2)[::2]
     found = predict_pairs(queries, frozen, rows, indptr.astype(np.int32), strided, given, 5, 1, measure("cosine"))
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("name", OVERLAP_NAMES)
+@pytest.mark.parametrize("density", [0.05, 0.6])
+def test_sets_are_compared_by_counts_alone_whether_many_rows_are_met_or_few(name, density):
+    rng = np.random.default_rng(3)
+    matrix = sp.csr_matrix((rng.random((60, 40)) < density).astype(float))
+    how = {"shrinkage": 0.5, "significance": 3.0, "min_support": 2, "alpha": 0.3, "beta": 0.8}
+    near, values = top_k_similar(matrix, Rows.of(matrix), 9, measure(name, **how))
+    assert_lists_the_best(near, values, similarities(name, matrix, matrix, **how), exclude_self=True)
+
+
+@pytest.mark.parametrize("name", ["jaccard", "dice", "tversky"])
+def test_measures_of_sets_overlook_what_the_entries_are(name):
+    matrix = random_matrix()
+    ones = sp.csr_matrix((np.ones(matrix.nnz), matrix.indices, matrix.indptr), shape=matrix.shape)
+    for mine, theirs in zip(
+        top_k_similar(matrix, Rows.of(matrix), 5, measure(name)),
+        top_k_similar(ones, Rows.of(ones), 5, measure(name)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_a_row_of_zeros_alone_is_like_nothing():
+    matrix = sp.csr_matrix((np.array([0.0, 1.0, 2.0]), np.array([0, 0, 0]), np.array([0, 1, 2, 3])), shape=(3, 1))
+    near, values = top_k_similar(matrix, Rows.of(matrix), 2, measure("cosine"))
+    np.testing.assert_array_equal(near, [[-1, -1], [2, -1], [1, -1]])
+    np.testing.assert_allclose(values, [[0, 0], [1, 0], [1, 0]])
+
+
+@pytest.mark.parametrize("name", OVERLAP_NAMES + CORATED_NAMES)
+def test_a_table_holds_all_similarities_negative_ones_too(name):
+    matrix, queries = random_matrix(seed=5), random_matrix(9, seed=6)
+    how = {"shrinkage": 1.5, "min_support": 2}
+    wanted = similarities(name, queries, matrix, **how)
+    for n_jobs in (1, 2):
+        found = similarity_table(queries, Rows.of(matrix), measure(name, **how), n_jobs=n_jobs)
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-7)
+    assert (wanted < 0).any() == (name == "corated_pearson")
+
+
+def test_rows_by_columns_are_those_by_rows():
+    matrix = random_matrix()
+    for mine, theirs in zip(Rows.of(matrix), Rows.of(sp.csc_matrix(matrix)), strict=True):
+        np.testing.assert_array_equal(mine, theirs)

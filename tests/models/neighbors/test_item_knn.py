@@ -8,6 +8,7 @@ from tests.models.neighbors.oracle import (
     as_data,
     as_seen,
     baseline_parts,
+    beyond_baselines,
     corated,
     nearest,
     overlap,
@@ -22,7 +23,16 @@ from tests.models.neighbors.oracle import (
 from recsys import ItemKNN
 
 FORMS = ("raw", "centered", "zscore", "baseline")
-RATING_SIMILARITIES = ("cosine", "pearson", "pearson_mean", "adjusted_cosine", "msd", "jaccard")
+RATING_SIMILARITIES = (
+    "cosine",
+    "pearson",
+    "pearson_mean",
+    "pearson_baseline",
+    "adjusted_cosine",
+    "msd",
+    "euclidean",
+    "jaccard",
+)
 SEEN_SIMILARITIES = ("cosine", "asymmetric", "jaccard", "dice", "tversky")
 
 
@@ -40,15 +50,16 @@ def reported(model: ItemKNN, n: int) -> np.ndarray:
 
 
 def item_rows(table: np.ndarray, similarity: str) -> list[Row]:
-    """Items as they are compared: for the adjusted cosine less the users' means."""
-    if similarity != "adjusted_cosine":
+    """Items as they are compared: less the users' means for the adjusted cosine, or less the baselines."""
+    if similarity not in ("adjusted_cosine", "pearson_baseline"):
         return rows_of(table.T)
-    centered = table - np.nanmean(table, axis=1, keepdims=True)
+    by_mean = table - np.nanmean(table, axis=1, keepdims=True)
+    centered = by_mean if similarity == "adjusted_cosine" else beyond_baselines(table)
     return [{u: value for u, value in enumerate(row) if not np.isnan(value)} for row in centered.T]
 
 
 def rating_similarities(table: np.ndarray, similarity: str, **damping: Any) -> np.ndarray:
-    name = "cosine" if similarity == "adjusted_cosine" else similarity
+    name = "cosine" if similarity in ("adjusted_cosine", "pearson_baseline") else similarity
     return similarity_table(item_rows(table, similarity), corated(name, **damping))
 
 
@@ -203,3 +214,11 @@ def test_someone_unknown_is_given_the_items_level() -> None:
         model = ItemKNN(similarity=similarity).fit(as_data(table))
         np.testing.assert_allclose(model.predict([999] * 12, range(12)), mu + b_i, atol=1e-6)
         np.testing.assert_allclose(model.predict([999], [999]), mu, atol=1e-6)
+
+
+def test_more_neighbors_than_there_are_is_all_of_them() -> None:
+    x, table = seen_table(), rating_table()
+    one, all_of_them = (ItemKNN(n_neighbors=k).fit(as_seen(x)) for k in (10**9, 20))
+    np.testing.assert_array_equal(all_pairs(one, x.shape), all_pairs(all_of_them, x.shape))
+    one, all_of_them = (ItemKNN(n_neighbors=k).fit(as_data(table)) for k in (10**9, 16))
+    np.testing.assert_array_equal(all_pairs(one, table.shape), all_pairs(all_of_them, table.shape))

@@ -7,6 +7,7 @@ from tests.models.neighbors.oracle import (
     as_data,
     as_seen,
     baseline_parts,
+    beyond_baselines,
     corated,
     nearest,
     overlap,
@@ -22,7 +23,7 @@ from recsys import Dataset, UserKNN
 from recsys.errors import DataError
 
 FORMS = ("raw", "centered", "zscore", "baseline")
-RATING_SIMILARITIES = ("cosine", "pearson", "pearson_mean", "msd", "jaccard")
+RATING_SIMILARITIES = ("cosine", "pearson", "pearson_mean", "pearson_baseline", "msd", "euclidean", "jaccard")
 SEEN_SIMILARITIES = ("cosine", "asymmetric", "jaccard", "dice", "tversky")
 
 
@@ -39,12 +40,18 @@ def reported(model: UserKNN, n: int) -> np.ndarray:
     return table
 
 
+def rating_similarities(table: np.ndarray, similarity: str, **damping: Any) -> np.ndarray:
+    if similarity == "pearson_baseline":
+        return similarity_table(rows_of(beyond_baselines(table)), corated("cosine", **damping))
+    return similarity_table(rows_of(table), corated(similarity, **damping))
+
+
 @pytest.mark.parametrize("similarity", RATING_SIMILARITIES)
 @pytest.mark.parametrize("damping", [{}, {"shrinkage": 10.0}, {"significance": 6.0}, {"min_support": 4}])
 def test_similarities_are_those_of_loops_over_common_items(similarity: str, damping: dict[str, Any]) -> None:
     table = rating_table()
     model = UserKNN(similarity=similarity, **damping).fit(as_data(table))
-    wanted = np.maximum(similarity_table(rows_of(table), corated(similarity, **damping)), 0)
+    wanted = np.maximum(rating_similarities(table, similarity, **damping), 0)
     np.fill_diagonal(wanted, 0)
     np.testing.assert_allclose(reported(model, len(table)), wanted, atol=1e-6)
 
@@ -56,7 +63,7 @@ def test_predictions_are_those_of_loops_over_neighbors(similarity: str, form: st
     # Jaccard's ties are broken by code, and Pearson of two entries is 1: neighbors are made to be told apart.
     k, support = (20 if similarity == "jaccard" else 3), 3
     model = UserKNN(similarity=similarity, prediction=form, n_neighbors=k, min_support=support).fit(as_data(table))
-    similarities = similarity_table(rows_of(table), corated(similarity, min_support=support))
+    similarities = rating_similarities(table, similarity, min_support=support)
     wanted = predictions(table, similarities, k, form, by_user=True)
     np.testing.assert_allclose(all_pairs(model, table.shape), wanted, atol=1e-5)
     found = model.recommend(k=table.shape[1], filter_seen=False)
@@ -228,3 +235,11 @@ def test_someone_unknown_is_given_the_items_level() -> None:
         model = UserKNN(similarity=similarity).fit(as_data(table))
         np.testing.assert_allclose(model.predict([999] * 12, range(12)), mu + b_i, atol=1e-6)
         np.testing.assert_allclose(model.predict([999], [999]), mu, atol=1e-6)
+
+
+def test_more_neighbors_than_there_are_is_all_of_them() -> None:
+    x, table = seen_table(), rating_table()
+    one, all_of_them = (UserKNN(n_neighbors=k).fit(as_seen(x)) for k in (10**9, 20))
+    np.testing.assert_array_equal(all_pairs(one, x.shape), all_pairs(all_of_them, x.shape))
+    one, all_of_them = (UserKNN(n_neighbors=k).fit(as_data(table)) for k in (10**9, 16))
+    np.testing.assert_array_equal(all_pairs(one, table.shape), all_pairs(all_of_them, table.shape))

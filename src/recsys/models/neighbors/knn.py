@@ -1,32 +1,48 @@
-"""What user-based and item-based neighbors share: the measures, the weightings and the rating baselines.
+"""What user-based and item-based neighbors share: the measures, the forms of a rating and the rating baselines.
 
 Herlocker et al., "An Algorithmic Framework for Performing Collaborative Filtering", SIGIR 1999; Koren, "Factor in the
 Neighbors", TKDD 2010 (baselines, shrinkage); Deshpande & Karypis, "Item-Based Top-N Recommendation Algorithms", TOIS
-2004 (implicit
-form).
+2004 (implicit form, popularity discount).
 """
 
 from abc import abstractmethod
+from functools import cached_property
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recsys.base import Query, Recommender
 from recsys.data import Dataset, Features, Histories
 from recsys.errors import DataError
-from recsys.kernels.similarity import CORATED, OVERLAP, Measure, Rows, top_k_similar
+from recsys.kernels.measures import CORATED, OVERLAP, Measure
+from recsys.models.neighbors.baselines import Estimate, baselines, user_baselines
+from recsys.models.neighbors.levels import row_deviations, row_means, with_data
 from recsys.params import NonNegative, PositiveInt, UnitInterval
 
 PAIR_BLOCK = 1 << 20
 """Pairs of user and item whose ratings are predicted at a time."""
-RATING_KINDS = {"pearson": "corated_pearson", "pearson_mean": "corated_cosine", "adjusted_cosine": "corated_cosine"}
+RATING_KINDS = {
+    "cosine": "corated_cosine",
+    "pearson": "corated_pearson",
+    "pearson_mean": "corated_cosine",
+    "pearson_baseline": "corated_cosine",
+    "adjusted_cosine": "corated_cosine",
+    "msd": "msd",
+    "euclidean": "euclidean",
+    "jaccard": "corated_jaccard",
+}
+"""Measures of rows of ratings, some of which are first centered."""
 
 
 class NeighborRecommender(Recommender):
     """Neighbors by similarity. Data with ratings gets the rating form, other data the implicit one, unless `feedback`
-    says which."""
+    says which; a similarity of the other form is a `DataError` at the fit.
+
+    Ratings are predicted as level + spread sum s x / sum |s| over the `n_neighbors` most similar rows that have one,
+    where x is a neighbor's rating less its own level, over its own spread; without `min_k` such rows as the baseline
+    mean + b_u + b_i. Implicit scores are sums of similarities.
+    """
 
     reads_history: ClassVar[bool] = True
 
@@ -41,12 +57,16 @@ class NeighborRecommender(Recommender):
         "tversky",
         "pearson",
         "pearson_mean",
+        "pearson_baseline",
         "adjusted_cosine",
         "msd",
+        "euclidean",
     ] = "auto"
     """Similarity of two rows; "auto" is "msd" for ratings and the cosine otherwise. For ratings all read common entries
-    only: "pearson" centers on their mean, "pearson_mean" on the overall mean, "adjusted_cosine" on the users' means;
-    "dice", "asymmetric" and "tversky" are implicit only."""
+    only: "pearson" centers on their mean, "pearson_mean" on the overall mean, "adjusted_cosine" on the users' means,
+    "pearson_baseline" on the baselines (use it with a `shrinkage` of about 100); "msd" is 1 / (1 + mean squared
+    difference), "euclidean" 1 / (1 + distance), so that rows at a distance of 0 weigh 1. "dice", "asymmetric" and
+    "tversky" are implicit only."""
     feedback: Literal["auto", "explicit", "implicit"] = "auto"
     """Whether to predict ratings or to rank by plain interactions; "auto" goes by the data's columns."""
     shrinkage: NonNegative = 0.0
@@ -63,6 +83,11 @@ class NeighborRecommender(Recommender):
     prediction: Literal["raw", "centered", "zscore", "baseline"] = "centered"
     """What is averaged over neighbors: ratings, or their deviations from means, in standard deviations, or from
     baselines."""
+    baseline: Estimate = "decoupled"
+    """How b_u and b_i of a rating's baseline mean + b_u + b_i are estimated. "decoupled": items first, damped by 25, then
+    users, damped by 10. "als": ten rounds of that, damped by 10 and 15. "sgd": 20 epochs of gradient steps on both, at a
+    rate of 0.005 with a penalty of 0.02, in the order of the ids; a user's are those that the same steps lead to around
+    the items' final ones."""
     weighting: Literal["none", "tfidf", "bm25"] = "none"
     """Weights of interactions before the implicit cosines: the rarer what two rows share, the more it counts; "bm25"
     also damps long rows, which only "asymmetric" and `shrinkage` can tell."""
@@ -71,56 +96,85 @@ class NeighborRecommender(Recommender):
     weight of "tversky"."""
     beta: NonNegative = 0.5
     """Second weight of "tversky"."""
+    popularity_discount: NonNegative = 0.0
+    """Exponent of an item's number of users, which divides its implicit scores; 0 switches it off. With "asymmetric" and
+    `alpha` 1 these are Deshpande and Karypis' conditional probabilities."""
     n_jobs: int = -1
     """Threads; -1 is all processors."""
 
     explicit_: bool
     mean_: float
+    low_: float
+    high_: float
 
     def set_params(self, **parameters: Any) -> Self:
         """Change hyperparameters by name; what scoring made from the old ones is made anew."""
         super().set_params(**parameters)
-        for name in ("_users", "_rows", "_given", "_levels"):
-            self.__dict__.pop(name, None)
+        for name in [name for name in vars(self) if name.startswith("_")]:
+            del self.__dict__[name]
         return self
 
-    def _measure(self) -> Measure:
-        auto = "msd" if self.explicit_ else "cosine"
-        name = auto if self.similarity == "auto" else self.similarity
-        if self.explicit_:
-            corated = RATING_KINDS.get(name, name if name == "msd" else f"corated_{name}")
-            if corated not in CORATED:
-                raise DataError(
-                    f"{type(self).__name__}: similarity={name!r} is for implicit data; this data set has ratings"
-                )
-            kind = CORATED[corated]
-            # Jaccard is an overlap measure: its shrinkage is in the denominator for both forms.
-        elif name in OVERLAP:
-            kind = OVERLAP[name]
-        else:
-            raise DataError(f"{type(self).__name__}: similarity={name!r} is for ratings; this data is implicit")
-        return Measure(kind, self.shrinkage, self.significance, self.min_support, self.alpha, self.beta)
+    # -- fitting -----------------------------------------------------------------------------------------------------
 
-    def _fit_form(self, data: Dataset) -> None:
+    def _fit(self, data: Dataset, validation: Dataset | None) -> None:
         self.explicit_ = data.ratings is not None if self.feedback == "auto" else self.feedback == "explicit"
         if self.explicit_ and data.ratings is None:
             raise DataError(f"{type(self).__name__}: feedback='explicit' needs a rating column")
         self._measure()
-        self.mean_, self.low_, self.high_ = 0.0, 0.0, 0.0
-        if self.explicit_:
-            ratings = data.to_csr("rating")
-            self.mean_, self.low_, self.high_ = (
-                float(ratings.data.mean()),
-                float(ratings.data.min()),
-                float(ratings.data.max()),
-            )
-            self.item_base_, _ = baselines(ratings, self.mean_)
+        self._read_scale()
+
+    def _partial_fit(self, data: Dataset) -> None:
+        self._read_scale()
+
+    def _read_scale(self) -> None:
+        ratings = self._seen.data if self.explicit_ and self._seen.nnz else np.zeros(1)
+        self.mean_, self.low_, self.high_ = float(ratings.mean()), float(ratings.min()), float(ratings.max())
+
+    def _measure(self) -> Measure:
+        name = self.similarity if self.similarity != "auto" else "msd" if self.explicit_ else "cosine"
+        kinds = {one: CORATED[kind] for one, kind in RATING_KINDS.items()} if self.explicit_ else OVERLAP
+        if name not in kinds:
+            what = ("implicit data", "data set has ratings") if self.explicit_ else ("ratings", "data is implicit")
+            raise DataError(f"{type(self).__name__}: similarity={name!r} is for {what[0]}; this {what[1]}")
+        return Measure(kinds[name], self.shrinkage, self.significance, self.min_support, self.alpha, self.beta)
+
+    # -- what is made of histories; attributes are made once, when they are needed, and not saved --------------------
+
+    @cached_property
+    def _seen(self) -> Any:
+        """Users x items of the training data."""
+        return self._matrix(self.history_)
+
+    @cached_property
+    def _item_base(self) -> NDArray[np.float64]:
+        """b_i of the items."""
+        return baselines(self._seen, self.mean_, self.baseline)[0]
 
     def _matrix(self, history: Histories) -> Any:
         """Users x items of what the model reads: ratings, or ones."""
         if self.explicit_ and history.ratings is None:
             raise DataError(f"{type(self).__name__} was fitted on ratings; give the history a 'rating' column")
         return history.matrix(len(self.items_), "rating" if self.explicit_ else "ones").astype(np.float64)
+
+    def _user_base(self, ratings: Any) -> NDArray[np.float64]:
+        """b_u of the users whose ratings (n, I) are given."""
+        return user_baselines(ratings, self.mean_, self._item_base, self.baseline)
+
+    def _beyond_baselines(self, ratings: Any) -> Any:
+        """Users' ratings (n, I) less mean + b_u + b_i."""
+        users = np.repeat(self._user_base(ratings), np.diff(ratings.indptr))
+        return with_data(ratings, ratings.data - self.mean_ - users - self._item_base[ratings.indices])
+
+    def _levels(self, rows: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean and standard deviation of the ratings of users or items, those to divide by where that is asked for."""
+        means = row_means(rows, self.mean_)
+        return means, row_deviations(rows, means) if self.prediction == "zscore" else np.ones(len(means))
+
+    def _popularity(self) -> NDArray[np.float32]:
+        """What the implicit scores of items are multiplied by, (I,)."""
+        return (np.maximum(self.item_counts_, 1) ** -float(self.popularity_discount)).astype(np.float32)
+
+    # -- ratings -----------------------------------------------------------------------------------------------------
 
     @abstractmethod
     def _score_ratings(self, query: Query, rows: NDArray[np.int64], items: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -156,80 +210,22 @@ class NeighborRecommender(Recommender):
 
         `user_base` is the baseline of each pair's user, `means` and `spread` are those of the side that is compared.
         """
-        item_base = np.where(items >= 0, self.item_base_[np.maximum(items, 0)], 0)
+        item_base = np.where(items >= 0, self._item_base[np.maximum(items, 0)], 0)
         fallback = self.mean_ + item_base + user_base
         levels = {"raw": 0 * fallback, "centered": means, "zscore": means, "baseline": fallback}
         known = np.isfinite(parts) & (items >= 0)
         found = np.where(known, levels[self.prediction] + spread * np.nan_to_num(parts), fallback)
         return found.astype(np.float32)
 
-    def _similarities(self, queries: Any, rows: Rows) -> NDArray[np.float32]:
-        """Similarity of each row of a CSR matrix to all rows that it is compared with, (B, n)."""
-        n = len(rows.counts)
-        near, values = top_k_similar(queries, rows, n, self._measure(), exclude_self=False, n_jobs=self.n_jobs)
-        # Places without a neighbor point at the last column, which is dropped.
-        table = np.zeros((queries.shape[0], n + 1), np.float32)
-        np.put_along_axis(table, near, values, axis=1)
-        return table[:, :-1].copy()
+    def _shares(self, similarity: NDArray[np.float32], given: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What each neighbor adds to one rating, (n,): s x / sum |s| for the nearest, 0 for the others."""
+        strength = np.abs(similarity) if self.negative_neighbors else similarity
+        near = np.argsort(-strength, kind="stable")[: self.n_neighbors]
+        near = near[strength[near] > 0]
+        shares = np.zeros(len(similarity))
+        if len(near) >= self.min_k:
+            shares[near] = similarity[near] * given[near] / np.abs(similarity[near]).sum()
+        return shares
 
     def _link(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.clip(scores, self.low_, self.high_).astype(np.float32) if self.explicit_ else scores
-
-
-def row_means(matrix: Any, default: float) -> NDArray[np.float64]:
-    """Mean of each row's entries; the default for an empty row."""
-    n = np.diff(matrix.indptr)
-    sums = (
-        np.add.reduceat(np.append(matrix.data, 0.0), np.minimum(matrix.indptr[:-1], len(matrix.data)))
-        if len(n)
-        else np.zeros(0)
-    )
-    return np.where(n > 0, sums / np.maximum(n, 1), default)
-
-
-def row_deviations(matrix: Any, means: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Standard deviation of each row's entries; 1 where there is none."""
-    squares = centered(matrix, means)
-    squares.data = squares.data**2
-    deviation = np.sqrt(row_means(squares, 1.0))
-    return np.where(deviation > 0, deviation, 1.0)
-
-
-def centered(matrix: Any, means: NDArray[np.float64]) -> Any:
-    """Entries minus their row's mean, entries that become 0 kept."""
-    levels = np.repeat(means, np.diff(matrix.indptr))
-    data = matrix.data - levels
-    # The mean of equal numbers can be off them by rounding.
-    data[np.abs(data) < 1e-12 * np.abs(levels)] = 0
-    return sp.csr_matrix((data, matrix.indices, matrix.indptr), shape=matrix.shape)
-
-
-def baselines(
-    ratings: Any,
-    mean: float,
-    item_base: NDArray[np.float64] | None = None,
-    damping: tuple[float, float] = (25, 10),
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """b_i = sum (r - mean) / (25 + n_i) and b_u = sum (r - mean - b_i) / (10 + n_u) (Koren, 2010): items (I,), users
-    (U,)."""
-    if item_base is None:
-        n_items = np.bincount(ratings.indices, minlength=ratings.shape[1])
-        item_base = np.bincount(ratings.indices, ratings.data - mean, ratings.shape[1]) / (damping[0] + n_items)
-    n_users = np.diff(ratings.indptr)
-    rows = np.repeat(np.arange(len(n_users)), n_users)
-    left = ratings.data - mean - item_base[ratings.indices]
-    return item_base, np.bincount(rows, left, len(n_users)) / (damping[1] + n_users)
-
-
-def weigh(rows: Any, column_counts: NDArray[np.int64], n_rows: int, weighting: str) -> Any:
-    """Ones by how rare their column is (TF-IDF), and by how long their row is too (BM25 with its usual 1.2 and 0.75).
-
-    Columns have `column_counts` (m,) entries over the `n_rows` rows of the training data, of which `rows` may be others.
-    """
-    if weighting == "none":
-        return rows
-    weighed: Any = rows @ sp.diags(np.log((1 + n_rows) / (1 + column_counts)) + 1)
-    if weighting == "bm25":
-        lengths = np.diff(rows.indptr) * n_rows / max(int(column_counts.sum()), 1)
-        weighed = sp.diags(2.2 / (1 + 1.2 * (0.25 + 0.75 * lengths))) @ weighed
-    return weighed.tocsr()
