@@ -246,7 +246,8 @@ class Recommender(Parametrized, ABC):
         # No more columns than candidates, however large the k.
         width = min(k, len(self.items_) if allowed is None else len(allowed))
         codes, scores = no_lists(len(asked.ids), width)
-        query = Query(asked.users[served], asked.history[served], None if contexts is None else contexts.take(served))
+        taken = asked.history if len(served) == len(asked.ids) else asked.history[served]
+        query = Query(asked.users[served], taken, None if contexts is None else contexts.take(served))
         codes[served], scores[served] = self.top_k_codes(query, width, allowed=allowed, filter_seen=filter_seen)
         if on_unknown == "popular":
             codes[~asked.served], scores[~asked.served] = self._popular(width, allowed)

@@ -1,6 +1,7 @@
 """Users' items in time order, as one ragged table."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -98,12 +99,14 @@ class Histories:
         """
         shape = (len(self), n_items)
         if values == "ones":
-            data = np.ones(len(self.items), np.float32)
-        else:
-            column = {"rating": self.ratings, "weight": self.weights}.get(values)
-            if column is None:
-                raise DataError(f"values={values!r}: these histories hold no such column")
-            data = column.copy()
+            indptr, indices = self._distinct
+            ones: Any = sp.csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape=shape)
+            ones.has_canonical_format = True
+            return ones
+        column = {"rating": self.ratings, "weight": self.weights}.get(values)
+        if column is None:
+            raise DataError(f"values={values!r}: these histories hold no such column")
+        data = column.copy()
         # SciPy merges repeated items in place: the row pointers must be its own.
         matrix: Any = sp.csr_matrix((data, self.items.astype(np.int32), self.indptr.copy()), shape=shape)
         if values == "rating":
@@ -113,9 +116,16 @@ class Histories:
             matrix.data /= counts.data
             return matrix
         matrix.sum_duplicates()
-        if values == "ones":
-            matrix.data[:] = 1
         return matrix
+
+    @cached_property
+    def _distinct(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Row pointers and sorted distinct items of the rows: asked for again at every list that is made."""
+        shape = (len(self), int(self.items.max(initial=0)) + 1)
+        once = np.ones(len(self.items), np.float32)
+        matrix: Any = sp.csr_matrix((once, self.items.astype(np.int32), self.indptr.copy()), shape=shape)
+        matrix.sum_duplicates()
+        return matrix.indptr, matrix.indices
 
     def last(self, length: int) -> NDArray[np.int64]:
         """The last `length` items of each row in time order, padded on the right with -1: (n, length)."""

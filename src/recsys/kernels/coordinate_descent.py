@@ -11,9 +11,8 @@ import scipy.sparse as sp
 from numba import njit
 from numpy.typing import NDArray
 
-from recsys.kernels.history import add_rows, csr_parts
+from recsys.kernels.history import BLOCK, add_rows, csr_parts
 from recsys.kernels.parallel import FAST, over_rows
-from recsys.kernels.tile import CHUNK
 from recsys.kernels.topk import LAYOUT
 
 ROW_BUFFER = 1 << 22
@@ -35,7 +34,7 @@ def _gram_row(item, left, right, place, row, dirty):  # pragma: no cover
 
 
 @njit(cache=True, nogil=True)
-def _descend(
+def _minimize(
     chosen, diagonal, l2, left, right, place, tolerance, max_iterations, w, gradient, rows, slots, dirty
 ):  # pragma: no cover  # fmt: skip
     """Minimize over the `chosen` items from w = 0, where the gradient is given; returns the passes made.
@@ -89,7 +88,7 @@ def _choose(column, sums, dirty, near, l1, chosen):  # pragma: no cover
         return found
     for c in range(len(dirty)):
         if dirty[c]:
-            for i in range(c * CHUNK, min((c + 1) * CHUNK, len(sums))):
+            for i in range(c * BLOCK, min((c + 1) * BLOCK, len(sums))):
                 if i != column and sums[i] > l1:
                     chosen[found] = i
                     found += 1
@@ -100,7 +99,7 @@ def _choose(column, sums, dirty, near, l1, chosen):  # pragma: no cover
 def _clear(sums, dirty):  # pragma: no cover
     for c in range(len(dirty)):
         if dirty[c]:
-            sums[c * CHUNK : (c + 1) * CHUNK] = 0.0
+            sums[c * BLOCK : (c + 1) * BLOCK] = 0.0
             dirty[c] = False
 
 
@@ -112,8 +111,8 @@ def _solve_columns(
     """Columns start ... stop: how many weights each has, and the items and the weights of all in turn."""
     n_items = len(diagonal)
     left, right = (l_indptr, l_columns, l_values), (indptr, indices, data)
-    sums, n_chunks = np.zeros(n_items, np.float32), -(-n_items // CHUNK)
-    dirty, unread = np.zeros(n_chunks, np.bool_), np.zeros(n_chunks, np.bool_)
+    sums, n_blocks = np.zeros(n_items, np.float32), -(-n_items // BLOCK)
+    dirty, unread = np.zeros(n_blocks, np.bool_), np.zeros(n_blocks, np.bool_)
     place, everything = np.full(n_items, -1, np.int64), np.empty(0, np.int64)
     chosen, slots = np.empty(n_items, np.int64), np.empty(n_items, np.int64)
     w, gradient, rows = np.empty(n_items), np.empty(n_items), np.empty(max(row_buffer, n_items), np.float32)
@@ -127,7 +126,7 @@ def _solve_columns(
             w[i], gradient[i] = 0.0, l1 - sums[chosen[i]]
             largest = max(largest, -gradient[i])
         _clear(sums, dirty)
-        passes[column] = _descend(
+        passes[column] = _minimize(
             chosen[:n], diagonal, l2, left, right, place, tolerance * largest, max_iterations,
             w[:n], gradient[:n], rows, slots, unread,
         )  # fmt: skip

@@ -15,27 +15,37 @@ from recsys.kernels.parallel import over_rows
 from recsys.kernels.tile import CHUNK, any_above
 from recsys.kernels.topk import LAYOUT, Lists, _empty_lists, _offer, sort_heaps
 
+BLOCK = 1024
+"""Sums that are marked as changed together: with fewer the marks are too many to guess, with more there is too much to
+look through."""
+SHIFT = np.uintp(BLOCK.bit_length() - 1)
+CHUNKS = BLOCK // CHUNK
+
 
 @njit(cache=True, nogil=True)
 def add_rows(columns, values, indptr, indices, data, place, sums, dirty):  # pragma: no cover
     """Add values @ W[columns] to `sums`, of which item j has entry place[j], or none where that is -1.
 
-    A chunk of 32 sums that changes is marked in `dirty`. An empty `place` is that of all items in their order.
+    A block of 1,024 sums that changes is marked in `dirty`. An empty `place` is that of all items in their order.
     """
     for c in range(len(columns)):
         x = values[c]
         first, stop = indptr[columns[c]], indptr[columns[c] + 1]
-        if len(place) == 0:
+        if len(place) == 0 and len(dirty) == 0:
             for at in range(first, stop):
-                j = indices[at]
+                j = np.uintp(indices[at])  # of a signed index the sign would be looked at
                 sums[j] += x * data[at]
-                dirty[j // CHUNK] = True
+        elif len(place) == 0:
+            for at in range(first, stop):
+                j = np.uintp(indices[at])
+                sums[j] += x * data[at]
+                dirty[j >> SHIFT] = True
         else:
             for at in range(first, stop):
                 j = place[indices[at]]
                 if j >= 0:
                     sums[j] += x * data[at]
-                    dirty[j // CHUNK] = True
+                    dirty[j // BLOCK] = True
 
 
 @njit(cache=True, nogil=True)
@@ -43,32 +53,41 @@ def _rank_rows(
     start, stop, h_indptr, h_columns, h_values, indptr, indices, data, place, n_places,
     seen_indptr, seen_items, best_items, best_scores, width,
 ):  # pragma: no cover  # fmt: skip
-    n_chunks = -(-n_places // CHUNK)
-    chunks, dirty = np.zeros((n_chunks, CHUNK), np.float32), np.zeros(n_chunks, np.bool_)
+    n_blocks = -(-n_places // BLOCK)
+    chunks, dirty = np.zeros((n_blocks * CHUNKS, CHUNK), np.float32), np.zeros(n_blocks, np.bool_)
     sums = chunks.ravel()
     one = np.int64(1)  # A literal 1 would be a type of its own, and what it is given to would be compiled once more.
     for row in range(start, stop):
         a, b = h_indptr[row], h_indptr[row + 1]
-        add_rows(h_columns[a:b], h_values[a:b], indptr, indices, data, place, sums, dirty)
+        products = 0
+        for column in h_columns[a:b]:
+            products += indptr[column + 1] - indptr[column]
+        if len(place) == 0 and products > 8 * n_blocks:
+            dirty[:] = True
+            add_rows(h_columns[a:b], h_values[a:b], indptr, indices, data, place, sums, dirty[:0])
+        else:
+            add_rows(h_columns[a:b], h_values[a:b], indptr, indices, data, place, sums, dirty)
         seen_at, seen_end = seen_indptr[row : row + 1].copy(), seen_indptr[row + 1 : row + 2]
         items, scores = best_items[row : row + 1], best_scores[row : row + 1]
         worst = scores[0, 0]
-        for c in range(n_chunks):
+        for block in range(n_blocks):
             # What nothing was added to scores 0: it matters while the list is short or holds something negative.
-            if (dirty[c] or worst < 0.0) and any_above(chunks, c, 0, worst):
-                n = min(CHUNK, n_places - c * CHUNK)
-                _offer(chunks[c : c + 1], one, c * CHUNK, n, seen_at, seen_end, seen_items, items, scores, width)
-                worst = scores[0, 0]
-            if dirty[c]:
-                for i in range(CHUNK):
-                    chunks[c, i] = 0.0
-                dirty[c] = False
+            if not (dirty[block] or worst < 0.0):
+                continue
+            for c in range(block * CHUNKS, (block + 1) * CHUNKS):
+                if any_above(chunks, c, 0, worst):
+                    n = min(CHUNK, n_places - c * CHUNK)
+                    _offer(chunks[c : c + 1], one, c * CHUNK, n, seen_at, seen_end, seen_items, items, scores, width)
+                    worst = scores[0, 0]
+            if dirty[block]:
+                chunks[block * CHUNKS : (block + 1) * CHUNKS] = 0.0
+                dirty[block] = False
         sort_heaps(items, scores, one, width)
 
 
 @njit(cache=True, nogil=True)
 def _score_rows(start, stop, h_indptr, h_columns, h_values, indptr, indices, data, out):  # pragma: no cover
-    dirty = np.zeros(-(-out.shape[1] // CHUNK), np.bool_)
+    dirty = np.zeros(-(-out.shape[1] // BLOCK), np.bool_)
     everything = np.empty(0, np.int64)
     for row in range(start, stop):
         a, b = h_indptr[row], h_indptr[row + 1]
