@@ -126,7 +126,20 @@ def test_partial_fit_needs_the_columns_of_the_fit(data: Dataset) -> None:
 
     model = Absorbing().fit(data)
     with pytest.raises(DataError, match=r"Absorbing needs a (rating|timestamp) column"):
+        model.partial_fit(Dataset(pd.DataFrame({"user_id": [1], "item_id": [1]})))
+    with pytest.raises(DataError, match=r"no column '(rating|timestamp)'"):
         model.partial_fit(pd.DataFrame({"user_id": [1], "item_id": [1]}))
+
+
+def test_partial_fit_reads_a_frame_by_the_columns_of_the_fit() -> None:
+    class Absorbing(Sums):
+        def _partial_fit(self, data: Dataset) -> None:
+            pass
+
+    frame = pd.DataFrame({"who": [1, 2, 2], "what": [1, 1, 2], "rating": 1.0, "timestamp": 1})
+    model = Absorbing().fit(Dataset(frame, user_col="who", item_col="what"))
+    model.partial_fit(frame.assign(who=3))
+    assert model.recommend([3], k=2, filter_seen=False)["who"].tolist() == [3, 3]
 
 
 def test_the_training_data_is_never_asked_for_again(frame: pd.DataFrame) -> None:

@@ -33,7 +33,15 @@ GRIDS: Grids = {
         ],
     ),
     "UserKNN": ("", [UserKNN(n_neighbors=n, weighting="tfidf", shrinkage=10.0) for n in (50, 100, 200)]),
-    "RP3Beta": ("", [RP3Beta(n_neighbors=500, alpha=alpha, beta=beta) for alpha in (0.5, 0.6) for beta in (0.2, 0.3)]),
+    "RP3Beta": (
+        "",
+        [
+            RP3Beta(n_neighbors=n, alpha=alpha, item_alpha=0.6, beta=beta)
+            for n in (500, 3000)
+            for alpha in (0.6, 0.65)
+            for beta in (0.25, 0.3)
+        ],
+    ),
     "SLIM": (
         "0.1699 / 0.1382",
         [

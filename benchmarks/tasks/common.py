@@ -19,8 +19,8 @@ K = 20
 N_JOBS = 2
 ONE_BLAS = {"OPENBLAS_NUM_THREADS": "1"}
 """For contenders that make threads of their own, on which BLAS's would only wait."""
-NO_WORSE = 1.0005
-"""Times another's that an error may be and be no worse: another seed, or which of equal neighbors count, moves it so."""
+NO_WORSE = 1.0
+"""Times another's that an error may be and be no worse."""
 T = TypeVar("T")
 
 

@@ -1,7 +1,8 @@
 """SVD++ on MovieLens 100K, a random fifth held out, beside Surprise's.
 
-20 factors, 20 epochs, steps of 0.007 and the same penalty, as both do by default; and a start of deviation 0.03, with
-which both predict better than with theirs of 0.1. Surprise has one thread, and so has ours here. The ratings are in each one's own
+20 factors, 20 epochs, the same penalty. Surprise has its default steps of 0.007 and a start of deviation 0.03, with
+which it predicts better than with its 0.1; ours has the options of a small grid that predict a tenth of the training
+ratings best. Surprise has one thread, and so has ours here. The ratings are in each one's own
 form before the clock starts; the RMSE is by each one's own predictions, cut to the scale.
 """
 
@@ -12,7 +13,7 @@ from speed import Bar, Contender, Measures
 from tasks import common
 
 TITLE = "SVD++ on MovieLens 100K (80,000 ratings to fit, 20,000 to predict), 20 factors, 20 epochs"
-DIM, EPOCHS, STEP, PENALTY, START = 20, 20, 0.007, 0.02, 0.03
+DIM, EPOCHS, PENALTY = 20, 20, 0.02
 
 
 def prepare(data: Path, scratch: Path) -> None:
@@ -24,7 +25,7 @@ def ours(scratch: Path) -> Measures:
         import recsys
 
         model = recsys.SVDpp(
-            n_factors=DIM, epochs=EPOCHS, learning_rate=STEP, regularization=PENALTY, init_std=START, n_jobs=1, verbose=0
+            n_factors=DIM, epochs=EPOCHS, learning_rate=0.008, regularization=PENALTY, init_std=0.04, n_jobs=1, verbose=0
         )  # fmt: skip
         return common.our_ratings(scratch / "ratings.npz", model, compiled)
 
@@ -33,7 +34,7 @@ def surprise(scratch: Path) -> Measures:
     from surprise import SVDpp
 
     model = SVDpp(
-        n_factors=DIM, n_epochs=EPOCHS, lr_all=STEP, reg_all=PENALTY, init_std_dev=START, random_state=0
+        n_factors=DIM, n_epochs=EPOCHS, lr_all=0.007, reg_all=PENALTY, init_std_dev=0.03, random_state=0
     )  # fmt: skip
     return common.surprise_ratings(scratch / "ratings.npz", model)
 

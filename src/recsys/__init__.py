@@ -8,7 +8,7 @@ from recsys.evaluation import evaluate, evaluate_lists
 from recsys.models.autoencoders import MultVAE
 from recsys.models.baseline import Popular, Random
 from recsys.models.content import ContentKNN
-from recsys.models.factorization import ALS, BPR, PMF, SVD, SVDpp
+from recsys.models.factorization import ALS, BPR, PMF, SVD, WARP, SVDpp
 from recsys.models.fields import DeepFM
 from recsys.models.graph import LightGCN
 from recsys.models.linear import EASE, SLIM
@@ -24,6 +24,7 @@ __all__ = [
     "PMF",
     "SLIM",
     "SVD",
+    "WARP",
     "ContentKNN",
     "Dataset",
     "DeepFM",

@@ -133,7 +133,11 @@ class Recommender(Parametrized, ABC):
             raise self._cannot("partial_fit")
         if not self.is_fitted:
             return self.fit(data)
-        dataset = Dataset.wrap(data)
+        # A bare frame names its columns as the training data did.
+        names = {f"{role}_col": name for role, name in self.value_cols_.items()}
+        dataset = data
+        if not isinstance(data, Dataset):
+            dataset = Dataset(data, user_col=self.user_col_, item_col=self.item_col_, **names)
         request.check_roles(type(self).__name__, dataset, tuple({*self.needs, *self.value_cols_}))
         fresh = self.clone()
         fresh.__dict__ = {

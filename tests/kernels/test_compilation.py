@@ -9,7 +9,7 @@ import importlib, json, pkgutil
 import numpy as np, pandas as pd
 from numba.core.dispatcher import Dispatcher
 import recsys.kernels
-from recsys import ALS, BPR, EASE, PMF, SVD, ItemKNN, Popular, SVDpp, UserKNN
+from recsys import ALS, BPR, EASE, PMF, SLIM, SVD, ItemKNN, Popular, RP3Beta, SVDpp, UserKNN
 
 rng = np.random.default_rng(0)
 seen = pd.DataFrame({"user_id": rng.integers(0, 30, 300), "item_id": rng.integers(0, 20, 300)}).drop_duplicates()
@@ -17,7 +17,7 @@ rated = seen.assign(rating=rng.integers(1, 6, len(seen)).astype(float))
 how = {"epochs": 2, "verbose": 0}
 implicit = [
     ALS(**how), ALS(solver="cholesky", **how), ALS(solver="blocks", block_size=32, **how), BPR(**how),
-    BPR(optimizer="adagrad", **how), EASE(), ItemKNN(), Popular(), UserKNN(),
+    BPR(optimizer="adagrad", **how), EASE(), ItemKNN(), Popular(), RP3Beta(), SLIM(), SLIM(n_neighbors=3), UserKNN(),
 ]
 explicit = [SVD(**how), SVDpp(**how), PMF(**how), ItemKNN(), UserKNN()]
 for model, frame in [*((model, seen) for model in implicit), *((model, rated) for model in explicit)]:
@@ -47,6 +47,9 @@ def test_every_kernel_is_compiled_for_one_type_whatever_models_call_it():
         "bpr_epoch",
         "_top_k_rows",
         "_predict_rows",
+        "_rank_rows",
+        "_solve_columns",
+        "_gram_rows",
     ]
     assert [compiled[name] for name in entries] == [1] * len(entries)
     # What only other kernels call comes out of the cache inside them.

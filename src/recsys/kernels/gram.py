@@ -48,8 +48,11 @@ def _gram_rows(
 
 
 @njit(cache=True, nogil=True)
-def _weight_rows(start, stop, packed, diagonal, out):  # pragma: no cover
-    n = len(diagonal)
+def _weight_rows(start, stop, packed, out):  # pragma: no cover
+    n = len(out)
+    diagonal = np.empty(n)
+    for i in range(n):
+        diagonal[i] = packed[_place(i, i, n)]
     for first in range(start * BLOCK, min(stop * BLOCK, n), BLOCK):
         for second in range(first, n, BLOCK):
             for i in range(first, min(first + BLOCK, n)):
@@ -93,10 +96,9 @@ def invert_packed(packed: NDArray[np.float64], n: int) -> bool:
 
 def packed_weights(packed: NDArray[np.float64], n: int, n_jobs: int = -1) -> NDArray[np.float32]:
     """B with B_ij = -P_ij / P_jj and B_jj = 0 for a packed P, (n, n) float32."""
-    diagonal = np.array([packed[_place.py_func(i, i, n)] for i in range(n)])
     out = np.empty((n, n), np.float32)
     n_blocks = -(-n // BLOCK)
-    over_rows(
-        lambda start, stop: _weight_rows(start, stop, packed, diagonal, out), n_blocks, n_jobs, np.arange(n_blocks)[::-1]
-    )
+    # The first rows are the longest.
+    cost = np.arange(n_blocks)[::-1]
+    over_rows(lambda start, stop: _weight_rows(start, stop, packed, out), n_blocks, n_jobs, cost)
     return out

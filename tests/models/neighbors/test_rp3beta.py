@@ -45,7 +45,7 @@ def test_without_exponents_a_score_is_the_chance_that_three_steps_end_there() ->
     assert (reached.sum(1) < 1).all()
 
 
-@pytest.mark.parametrize(("alpha", "item_alpha", "beta"), [(1, None, 0.6), (0.6, None, 0.3), (1, 0.6, 0.3), (0, 2, 1)])
+@pytest.mark.parametrize(("alpha", "item_alpha", "beta"), [(1, None, 0.6), (0.7, None, 0.3), (1, 0.6, 0.3), (0, 2, 1)])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_weights_are_those_of_all_walks_of_two_steps(alpha, item_alpha, beta, weighted) -> None:
     x = table()

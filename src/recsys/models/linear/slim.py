@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from recsys.item_weights import ItemWeightsRecommender
 from recsys.kernels.coordinate_descent import solve_columns
-from recsys.kernels.history import rank_history
+from recsys.kernels.measures import OVERLAP, Measure, Rows
+from recsys.kernels.similarity import top_k_similar
 from recsys.params import NonNegative, Positive, PositiveInt
 
 GRAM_BYTES = 2**30
@@ -24,8 +25,8 @@ class SLIM(ItemWeightsRecommender):
     """min 1/2 ||X - X W||^2 + regularization / 2 ||W||^2 + l1_regularization ||W||_1 with W >= 0 and diag(W) = 0.
 
     Each column is a problem of its own, solved by coordinate descent on the Gram matrix. scikit-learn's `ElasticNet`
-    divides the loss by the number of users: its alpha l1_ratio is l1_regularization / U. Memory is the weights and the Gram
-    matrix, sparse, or what fits 1 GiB of it.
+    divides the loss by the number of users: its alpha l1_ratio is l1_regularization / U. Memory is the weights, and a
+    sparse Gram matrix where that fits 1 GiB.
     """
 
     regularization: NonNegative = 10.0
@@ -42,6 +43,7 @@ class SLIM(ItemWeightsRecommender):
     """Threads; -1 is all processors. The result does not depend on it."""
 
     n_iterations_: NDArray[np.int64]
+    """Passes that each column took; max_iterations + 1 where it was stopped."""
 
     def _learn(self, x: Any) -> None:
         by_item = x.T.tocsr()
@@ -53,7 +55,7 @@ class SLIM(ItemWeightsRecommender):
             left,
             right,
             diagonal,
-            None if self.n_neighbors is None else nearest(x, diagonal, self.n_neighbors, self.n_jobs),
+            self._nearest(by_item),
             self.l1_regularization,
             self.regularization,
             self.tolerance,
@@ -69,11 +71,9 @@ class SLIM(ItemWeightsRecommender):
                 stopped, len(diagonal), self.max_iterations, self.tolerance,
             )  # fmt: skip
 
-
-def nearest(x: Any, diagonal: NDArray[np.float64], k: int, n_jobs: int) -> NDArray[np.int64]:
-    """The k items of the largest cosine with each item, (I, k) padded with -1; `diagonal` is that of X'X."""
-    unit = x @ sp.diags((1 / np.sqrt(np.where(diagonal > 0, diagonal, 1))).astype(np.float32))
-    near, cosines = rank_history(
-        unit.T.tocsr(), unit.tocsr(), k, None, sp.identity(len(diagonal), np.float32, "csr"), n_jobs
-    )
-    return np.where(cosines > 0, near, -1)
+    def _nearest(self, by_item: Any) -> NDArray[np.int64] | None:
+        """The items that each column may have weights for, (I, K) padded with -1; None where that is all."""
+        if self.n_neighbors is None:
+            return None
+        cosine = Measure(OVERLAP["cosine"])
+        return top_k_similar(by_item, Rows.of(by_item), self.n_neighbors, cosine, n_jobs=self.n_jobs)[0]

@@ -26,7 +26,7 @@ class RP3Beta(ItemWeightsRecommender):
 
     n_neighbors: PositiveInt = 100
     """Ends kept for each item that a walk starts from."""
-    alpha: NonNegative = 0.6
+    alpha: NonNegative = 0.7
     """Exponent of the steps; below 1 makes what is rarely taken likelier."""
     beta: NonNegative = 0.3
     """Exponent of the popularity that divides an end; 0 is P3alpha."""
