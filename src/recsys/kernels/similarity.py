@@ -186,7 +186,7 @@ def _predict_rows(
         met = touched[:found].copy()
         for pair in range(pair_indptr[i], pair_indptr[i + 1]):
             first, last = indptr[pair_list[pair]], indptr[pair_list[pair] + 1]
-            size = np.int64(0)  # a literal 0 would be a type of its own, and what it is given to compiled once more
+            size = np.int64(0)  # a literal 0 is a type of its own
             for at in range(first, last):
                 s = table[rows[at]]
                 touched[size] = at - first

@@ -28,7 +28,7 @@ def strongest(bits, codes, n, k, shelves, keys, ties):  # pragma: no cover
     low, high, missing = 1, 1, 0
     if n > k:
         low, high, missing = _cut(bits, n, k, shelves)
-    m, tied = 0, 0
+    m, tied = np.int64(0), np.int64(0)  # a literal 0 is a type of its own
     for place in range(n):
         x = bits[place]
         key = (np.int64(x) << 32) | (LAST - np.int64(codes[place]))
