@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from reproduce import Row, best_of
 
 import recsys
-from recsys import ALS, EASE, SLIM, Dataset, ItemKNN, Popular, Recommender, RP3Beta, UserKNN
+from recsys import ALS, BPR, EASE, SLIM, Dataset, ItemKNN, Popular, Recommender, RP3Beta, UserKNN
 from recsys.errors import DataError
 
 TITLE = "Top-n on Gowalla, the split of the LightGCN paper"
@@ -58,6 +58,16 @@ GRIDS: Grids = {
                 verbose=0,
             )
             for penalty, weight in ((0.006, 0.005), (0.006, 0.01), (0.004, 0.01))
+        ],
+    ),
+    "BPR": (
+        "0.1627 / 0.1378 (MF-BPR)",
+        [
+            BPR(
+                n_factors=256, learning_rate=0.1, regularization=0.03, item_regularization=item_penalty, item_bias=False,
+                init_std=0.03, hardest_of=hardest, epochs=100, n_jobs=-1, verbose=0,
+            )
+            for item_penalty, hardest in ((0.001, 16), (0.002, 8), (0.003, 8))
         ],
     ),
 }  # fmt: skip

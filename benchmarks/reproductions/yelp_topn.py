@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from reproduce import Row
 
 import recsys
-from recsys import ALS, EASE, SLIM, ItemKNN, Popular, RP3Beta, UserKNN
+from recsys import ALS, BPR, EASE, SLIM, ItemKNN, Popular, RP3Beta, UserKNN
 from reproductions import gowalla_topn
 from reproductions.gowalla_topn import Grids
 
@@ -42,6 +42,16 @@ GRIDS: Grids = {
                 verbose=0,
             )
             for penalty, weight in ((0.01, 0.01), (0.007, 0.015), (0.005, 0.02))
+        ],
+    ),
+    "BPR": (
+        "0.0576 / 0.0468 (MF-BPR)",
+        [
+            BPR(
+                n_factors=256, learning_rate=0.1, regularization=0.03, item_regularization=item_penalty, item_bias=False,
+                init_std=0.03, hardest_of=8, epochs=80, n_jobs=-1, verbose=0,
+            )
+            for item_penalty in (0.001, 0.002)
         ],
     ),
 }  # fmt: skip
