@@ -77,8 +77,8 @@ def implicit(scratch: Path) -> Measures:
 CONTENDERS = {
     "recsys": Contender(
         ranking.ours(
-            "BPR", 400, learning_rate=0.1, regularization=0.01, item_regularization=0.001, item_bias=False,
-            init_std=0.03, n_jobs=common.N_JOBS,
+            "BPR", 400, learning_rate=0.1, regularization=0.03, item_regularization=0.001, item_bias=False,
+            init_std=0.03, hardest_of=8, n_jobs=common.N_JOBS,
         )
     ),
     "Cornac": Contender(cornac, peer=True),

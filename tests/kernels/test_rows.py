@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numba import njit
 
-from recsys.kernels.rows import LANES, add_row, adagrad_row, dot_row, fetch_row, new_table, step_row
+from recsys.kernels.rows import LANES, adagrad_row, add_row, dot_row, fetch_row, new_table, step_row
 
 
 @njit

@@ -30,10 +30,11 @@ def add_rows(columns, values, indptr, indices, data, place, sums, dirty):  # pra
     """
     for c in range(len(columns)):
         x = values[c]
-        first, stop = indptr[columns[c]], indptr[columns[c] + 1]
+        # Of signed places and items the sign would be looked at.
+        first, stop = np.uintp(indptr[columns[c]]), np.uintp(indptr[columns[c] + 1])
         if len(place) == 0 and len(dirty) == 0:
             for at in range(first, stop):
-                j = np.uintp(indices[at])  # of a signed index the sign would be looked at
+                j = np.uintp(indices[at])
                 sums[j] += x * data[at]
         elif len(place) == 0:
             for at in range(first, stop):
