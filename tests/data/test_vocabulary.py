@@ -207,3 +207,18 @@ def test_a_grown_vocabulary_keeps_every_code_and_puts_new_ids_behind():
 def test_a_vocabulary_of_integers_does_not_grow_by_strings():
     with pytest.raises(DataError, match="the known ids are integers, such as 3; got strings"):
         Vocabulary(np.array([3])).grown(Vocabulary(np.array(["a"], object)))
+
+
+@pytest.mark.parametrize("known", [np.int8, np.int16, np.int64, np.uint8, np.uint64])
+@pytest.mark.parametrize("asked", [np.int8, np.int32, np.int64, np.uint16, np.uint64])
+def test_integers_are_found_whatever_their_types(known, asked):
+    vocabulary = Vocabulary(np.array([3, 100], known))
+    assert vocabulary.encode(np.array([100, 4, 3], asked)).tolist() == [1, -1, 0]
+
+
+def test_an_integer_that_does_not_fit_the_known_type_is_unknown():
+    assert Vocabulary(np.array([0, 44], np.uint8)).encode(np.array([300, 256, -212, 44])).tolist() == [-1, -1, -1, 1]
+    top = Vocabulary(np.array([2**64 - 1], np.uint64))
+    assert top.encode(np.array([-1])).tolist() == [-1]
+    low = Vocabulary(np.array([-1], np.int64))
+    assert low.encode(np.array([2**64 - 1], np.uint64)).tolist() == [-1]

@@ -88,7 +88,13 @@ class Vocabulary:
         return codes
 
     def _places(self, ids: NDArray[Any]) -> NDArray[np.int64]:
-        return self._index.get_indexer(pd.Index(ids, dtype=ids.dtype))
+        if ids.dtype.kind not in "iu" or ids.dtype == self.ids.dtype:
+            return self._index.get_indexer(pd.Index(ids, dtype=ids.dtype))
+        # Of another integer type the whole index would be cast, at every call; an id that does not fit is not known.
+        cast = ids.astype(self.ids.dtype)
+        places = self._index.get_indexer(pd.Index(cast, dtype=cast.dtype))
+        places[(cast != ids) | ((cast < 0) != (ids < 0))] = -1
+        return places
 
     def decode(self, codes: NDArray[np.integer]) -> NDArray[Any]:
         """Ids of codes, in the dtype they had."""
