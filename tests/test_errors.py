@@ -20,7 +20,6 @@ KINDS = {
 ELSEWHERE = {
     "params.py": {"TypeError"},  # a class body that is wrong, as Python itself says it
     "item_weights.py": {"ValueError"},  # of a damaged file, which `load` turns into a LoadError
-    "models/neighbors/item_knn.py": {"ValueError"},  # the same
     "persistence.py": {"ValueError"},  # of a damaged file, which `read` turns into a LoadError
     "testing/hyperparameters.py": {"ValueError"},  # of a model's repr, which a check reports
 }

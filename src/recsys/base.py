@@ -155,8 +155,7 @@ class Recommender(Parametrized, ABC):
         places = self.items_.encode(data.items.ids)
         more = replace(more, items=places[more.items])
         self.history_ = self.history_.joined(self.users_.encode(data.users.ids), more, len(self.users_))
-        seen = self.history_.matrix(len(self.items_))
-        self.item_counts_ = np.bincount(seen.indices, minlength=len(self.items_)).astype(np.int64)
+        self._count_items()
         # New rows of the features stay empty: they are columns encoded at the fit.
         for name, ids in (("user_features_", self.users_), ("item_features_", self.items_)):
             features = getattr(self, name)
@@ -176,8 +175,12 @@ class Recommender(Parametrized, ABC):
         self.context_ = None if data.context is None else data.context.take(np.empty(0, np.int64))
         if data.users is not None and data.items is not None:
             self.history_ = data.histories()
-            seen = self.history_.matrix(data.n_items)
-            self.item_counts_ = np.bincount(seen.indices, minlength=data.n_items).astype(np.int64)
+            self._count_items()
+
+    def _count_items(self) -> None:
+        """Set how many distinct users have each item."""
+        seen = self.history_.matrix(len(self.items_))
+        self.item_counts_ = np.bincount(seen.indices, minlength=len(self.items_)).astype(np.int64)
 
     # -- scores and lists --------------------------------------------------------------------------------------------
 

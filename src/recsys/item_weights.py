@@ -68,8 +68,7 @@ class ItemWeightsRecommender(LinearRecommender):
     """A linear model whose weights are a CSR matrix with sorted indices: its lists are made without a score matrix."""
 
     def _restore(self, fitted: dict[str, Any]) -> None:
-        if fitted["weights_"].shape != (len(fitted["items_"]),) * 2:
-            raise ValueError(f"weights_ {fitted['weights_'].shape} are not between the {len(fitted['items_'])} items")
+        check_square(fitted["weights_"], len(fitted["items_"]))
         super()._restore(fitted)
 
     def _score_items(self, query: Query) -> NDArray[np.float32]:
@@ -82,6 +81,12 @@ class ItemWeightsRecommender(LinearRecommender):
 
     def _top_k(self, query: Query, k: int, allowed: NDArray[np.int64] | None, seen: Any) -> Lists:
         return rank_history(self._given(query), self.weights_, k, allowed, seen, self._threads())
+
+
+def check_square(weights: Any, n_items: int) -> None:
+    """Refuse saved weights of another shape than (I, I): kernels would read beyond an end."""
+    if weights.shape != (n_items, n_items):
+        raise ValueError(f"weights_ {weights.shape} are not between the {n_items} items")
 
 
 def as_dense(matrix: Any) -> NDArray[np.float32]:

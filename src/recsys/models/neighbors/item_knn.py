@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from recsys.base import Query
 from recsys.data import Dataset
-from recsys.item_weights import as_dense
+from recsys.item_weights import as_dense, check_square
 from recsys.kernels.history import rank_history, score_history, score_history_pairs
 from recsys.kernels.measures import Rows
 from recsys.kernels.similarity import predict_pairs, similarity_table, top_k_similar
@@ -98,9 +98,8 @@ class ItemKNN(NeighborRecommender):
         self.weights_ = sp.csr_matrix((data, (row, col)), shape=(n, n))
 
     def _restore(self, fitted: dict[str, Any]) -> None:
-        n = len(fitted["items_"])
-        if "weights_" in fitted and fitted["weights_"].shape != (n, n):
-            raise ValueError(f"weights_ {fitted['weights_'].shape} are not between the {n} items")
+        if "weights_" in fitted:
+            check_square(fitted["weights_"], len(fitted["items_"]))
         super()._restore(fitted)
 
     # -- items as they are compared ----------------------------------------------------------------------------------
