@@ -7,17 +7,11 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 import torch
+from tests.models.tables import table
 
 from recsys import EASE, Dataset
 from recsys.errors import DataError, ParameterError
 from recsys.models.linear import ease
-
-
-def table(seed: int = 0, n_users: int = 40, n_items: int = 12) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    x = (rng.random((n_users, n_items)) < rng.uniform(0.1, 0.6, n_items)).astype(float)
-    x[np.arange(n_users), np.arange(n_users) % n_items] = 1
-    return x
 
 
 def as_frame(x: np.ndarray) -> pd.DataFrame:

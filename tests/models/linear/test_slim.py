@@ -1,27 +1,17 @@
 import logging
+from functools import partial
 
 import numpy as np
-import pandas as pd
 import pytest
+from tests.models import tables
+from tests.models.tables import as_frame
 
 from recsys import SLIM
 from recsys.models.linear import slim
 
 TIGHT = {"tolerance": 1e-8, "max_iterations": 10_000}
 
-
-def table(seed: int = 0, n_users: int = 60, n_items: int = 16) -> np.ndarray:
-    """Users x items of zeros and ones; nobody and nothing is without interactions."""
-    rng = np.random.default_rng(seed)
-    x = (rng.random((n_users, n_items)) < rng.uniform(0.1, 0.6, n_items)).astype(float)
-    x[np.arange(n_users), np.arange(n_users) % n_items] = 1
-    return x
-
-
-def as_frame(x: np.ndarray) -> pd.DataFrame:
-    users, items = np.nonzero(x)
-    frame = pd.DataFrame({"user_id": users, "item_id": items})
-    return frame if set(np.unique(x)) <= {0, 1} else frame.assign(weight=x[users, items])
+table = partial(tables.table, n_users=60, n_items=16)
 
 
 def objective(x: np.ndarray, w: np.ndarray, l1: float, l2: float) -> float:

@@ -1,24 +1,15 @@
+from functools import partial
 from itertools import product
 
 import numpy as np
 import pandas as pd
 import pytest
+from tests.models import tables
+from tests.models.tables import as_frame
 
 from recsys import RP3Beta
 
-
-def table(seed: int = 0, n_users: int = 30, n_items: int = 14) -> np.ndarray:
-    """Users x items of zeros and ones; nobody and nothing is without interactions."""
-    rng = np.random.default_rng(seed)
-    x = (rng.random((n_users, n_items)) < rng.uniform(0.1, 0.6, n_items)).astype(float)
-    x[np.arange(n_users), np.arange(n_users) % n_items] = 1
-    return x
-
-
-def as_frame(x: np.ndarray) -> pd.DataFrame:
-    users, items = np.nonzero(x)
-    frame = pd.DataFrame({"user_id": users, "item_id": items})
-    return frame if set(np.unique(x)) <= {0, 1} else frame.assign(weight=x[users, items])
+table = partial(tables.table, n_users=30, n_items=14)
 
 
 def walked(x: np.ndarray, alpha: float, item_alpha: float, beta: float) -> np.ndarray:
