@@ -5,33 +5,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from recsys.kernels.ranking_sgd import TRIES, bpr_epoch, draw, is_positive, warp_epoch
+from recsys.kernels.ranking_sgd import TRIES, bpr_epoch, is_positive, warp_epoch
 from recsys.kernels.rows import new_table
+from tests.kernels.splitmix import drawn
 
 N_USERS, N_ITEMS, SEED = 12, 25, 11
 NOTHING = np.empty(0, np.int32)
 PLAIN = np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.float32)
-
-
-def drawn(seed, n, bound):
-    """SplitMix64 in Python's own integers."""
-    whole = 2**64 - 1
-    z = (seed + (n + 1) * 0x9E3779B97F4A7C15) & whole
-    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & whole
-    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & whole
-    return (((z ^ (z >> 31)) >> 32) * bound) >> 32
-
-
-def test_draws_are_splitmix64():
-    for seed in (0, 5, 2**63 - 1, 2**64 - 1):
-        for n, bound in ((0, 7), (1, 1), (10**9, 2**31), (3, 41_000)):
-            assert draw(np.uint64(seed), n, bound) == drawn(seed, n, bound)
-
-
-def test_draws_are_even():
-    counts = np.bincount([draw(np.uint64(3), n, 10) for n in range(20_000)], minlength=10)
-    assert len(counts) == 10
-    assert ((counts - 2000) ** 2 / 2000).sum() < 28  # chi-square of 9 degrees, one in a thousand
 
 
 def test_positives_are_the_entries_of_a_users_row():

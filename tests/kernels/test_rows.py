@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numba import njit
 
-from recsys.kernels.rows import LANES, adagrad_row, add_row, dot_row, fetch_row, new_table, step_row
+from recsys.kernels.rows import LANES, adagrad_row, add_row, dot_row, fetch_row, new_table, step_both, step_row
 
 
 @njit
@@ -28,12 +28,17 @@ def adagrad(table, row, pull, direction, rate, penalty):
 
 
 @njit
+def both(table, row, vector, pull, gain, keep, keep_vector, following):
+    return step_both(table, row, vector, pull, gain, keep, keep_vector, following)
+
+
+@njit
 def fetch(table, row):
     fetch_row(table, row)
 
 
-def table_of(n_slots, width=48, seed=0):
-    table = new_table(7, width, n_slots)
+def table_of(n_slots, width=48, seed=0, dtype=np.float32):
+    table = new_table(7, width, n_slots, dtype)
     table[:] = np.random.default_rng(seed).uniform(0.5, 2, table.shape)
     return table
 
@@ -74,6 +79,24 @@ def test_a_step_changes_its_row_alone(row):
     step(table, row, np.float32(0.2), direction, np.float32(0.9))
     np.testing.assert_allclose(table[row, 0], 0.9 * before[row, 0] + 0.2 * direction, rtol=1e-5)
     np.testing.assert_array_equal(np.delete(table, row, 0), np.delete(before, row, 0))
+
+
+@pytest.mark.parametrize("following", [0, 3, 5])
+@pytest.mark.parametrize("n_slots", [1, 2])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_step_of_both_goes_by_the_old_values_and_returns_the_product_with_the_row_to_follow(
+    following, n_slots, dtype
+):
+    table, vector = table_of(n_slots, dtype=dtype), np.random.default_rng(3).normal(size=48).astype(dtype)
+    row, other = table[3, 0].astype(float), vector.astype(float)
+    before, precision = table.copy(), 1e3 * float(np.finfo(dtype).eps)
+    product = both(table, 3, vector, 0.2, 0.3, 0.9, 0.8, following)
+    np.testing.assert_allclose(table[3, 0], 0.9 * row + 0.2 * other, atol=precision)
+    np.testing.assert_allclose(vector, 0.8 * other + 0.3 * row, atol=precision)
+    # The row that follows may be the very one that has moved.
+    assert product == pytest.approx(float(table[following, 0].astype(float) @ vector), abs=100 * precision)
+    before[3, 0] = table[3, 0]
+    np.testing.assert_array_equal(table, before)
 
 
 @pytest.mark.parametrize("row", [0, 3, 6])

@@ -1,7 +1,7 @@
 """Rows of a table of vectors in registers: what steps of single examples are made of.
 
-A table is float32 (n, S, W): slot 0 of a row is its vector, slot 1, if S is 2, Adagrad's sums of squared gradients
-beside it. W is a whole number of registers; what of it the vector does not need stays 0. Nothing is checked.
+A table is (n, S, W), float32 in the models: slot 0 of a row is its vector, slot 1, if S is 2, Adagrad's sums of squared
+gradients beside it. W is a whole number of registers; what of it the vector does not need stays 0. Nothing is checked.
 """
 
 from collections.abc import Callable
@@ -10,30 +10,49 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from recsys.kernels.vectors import FLOATS, INDEX, array_of, inline_ir, load, multiply_add, spread, store
+from recsys.kernels.vectors import INDEX, array_of, inline_ir, load, multiply_add, spread, store
 
 LANES = 16
-"""Numbers in a register of 64 bytes, which is a line of the cache as well."""
+"""Numbers that are worked on at once: in float32 they fill a line of the cache."""
 FUSED = ("contract",)
 INT32, BYTES = ir.IntType(32), ir.IntType(8).as_pointer()
 
 
-def new_table(n_rows: int, n_columns: int, n_slots: int) -> NDArray[np.float32]:
+def new_table(n_rows: int, n_columns: int, n_slots: int, dtype: DTypeLike = np.float32) -> NDArray[Any]:
     """Zeros (n_rows, n_slots, W) for vectors of `n_columns` numbers; each row starts a line of the cache."""
     width = -(-n_columns // LANES) * LANES
-    raw = np.zeros(n_rows * n_slots * width + LANES, np.float32)
-    start = (-raw.ctypes.data % 64) // 4
+    raw = np.zeros(n_rows * n_slots * width + LANES, dtype)
+    start = (-raw.ctypes.data % 64) // raw.itemsize
     return raw[start : start + n_rows * n_slots * width].reshape(n_rows, n_slots, width)
 
 
-def _row(context: Any, builder: Any, signature: Any, args: Any, table: int, slot: int = 0) -> tuple[Any, Any, Any]:
-    """Address of a table's numbers, offset of a slot of the row that the next argument names, and W."""
-    array = array_of(context, builder, signature, args, table)
+def _row(context: Any, builder: Any, signature: Any, args: Any, row: Any, slot: int = 0) -> tuple[Any, Any, Any]:
+    """Address of the numbers of the table, which is the first argument, offset of a slot of a row, and W."""
+    array = array_of(context, builder, signature, args, 0)
     slots, width = builder.extract_value(array.shape, 1), builder.extract_value(array.shape, 2)
-    place = builder.add(builder.mul(args[table + 1], slots), INDEX(slot))
+    place = builder.add(builder.mul(row, slots), INDEX(slot))
     return array.data, builder.mul(place, width), width
+
+
+def _lanes(context: Any, signature: Any) -> Any:
+    """The vector type of the table's numbers."""
+    return ir.VectorType(context.get_value_type(signature.args[0].dtype), LANES)
+
+
+def _on_lanes(builder: Any, name: str, lanes: Any, returns: Any, *takes: Any) -> Any:
+    """LLVM's function of this name for a vector type."""
+    bits = 32 if isinstance(lanes.element, ir.FloatType) else 64
+    kind = ir.FunctionType(returns, [*takes, lanes])
+    return builder.module.declare_intrinsic(f"llvm.{name}.v{lanes.count}f{bits}", (), kind)
+
+
+def _sum(builder: Any, values: Any) -> Any:
+    """The sum of a vector's lanes."""
+    number = values.type.element
+    add_up = _on_lanes(builder, "vector.reduce.fadd", values.type, number, number)
+    return builder.call(add_up, [ir.Constant(number, 0.0), values], fastmath=("reassoc",))
 
 
 def _each(builder: Any, size: Any, body: Callable[..., Any], total: Any = None) -> Any:
@@ -64,19 +83,16 @@ def dot_row(typing: Any, table: Any, row: Any, vector: Any) -> Any:
     """Product of a row with a vector (W,)."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        data, first, width = _row(context, builder, signature, args, 0)
-        other = array_of(context, builder, signature, args, 2).data
+        data, first, width = _row(context, builder, signature, args, args[1])
+        other, lanes = array_of(context, builder, signature, args, 2).data, _lanes(context, signature)
 
         def body(at: Any, total: Any) -> Any:
-            mine = load(builder, data, builder.add(first, at), FLOATS)
-            return multiply_add(builder, total, mine, load(builder, other, at, FLOATS))
+            mine = load(builder, data, builder.add(first, at), lanes)
+            return multiply_add(builder, total, mine, load(builder, other, at, lanes))
 
-        total = _each(builder, width, body, ir.Constant(FLOATS, [0.0] * LANES))
-        kind = ir.FunctionType(ir.FloatType(), [ir.FloatType(), FLOATS])
-        add_up = builder.module.declare_intrinsic("llvm.vector.reduce.fadd.v16f32", (), kind)
-        return builder.call(add_up, [ir.Constant(ir.FloatType(), 0.0), total], fastmath=("reassoc",))
+        return _sum(builder, _each(builder, width, body, ir.Constant(lanes, [0.0] * LANES)))
 
-    return types.float32(table, row, vector), generate
+    return table.dtype(table, types.int64, vector), generate
 
 
 @inline_ir
@@ -84,17 +100,18 @@ def add_row(typing: Any, table: Any, row: Any, weight: Any, out: Any) -> Any:
     """Add weight times a row to a vector `out` of at least W numbers."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        data, first, width = _row(context, builder, signature, args, 0)
-        target, factor = array_of(context, builder, signature, args, 3).data, spread(builder, args[2], FLOATS)
+        data, first, width = _row(context, builder, signature, args, args[1])
+        target, lanes = array_of(context, builder, signature, args, 3).data, _lanes(context, signature)
+        factor = spread(builder, args[2], lanes)
 
         def body(at: Any) -> None:
-            mine = load(builder, data, builder.add(first, at), FLOATS)
-            store(builder, multiply_add(builder, load(builder, target, at, FLOATS), factor, mine), target, at)
+            mine = load(builder, data, builder.add(first, at), lanes)
+            store(builder, multiply_add(builder, load(builder, target, at, lanes), factor, mine), target, at)
 
         _each(builder, width, body)
         return context.get_dummy_value()
 
-    return types.void(table, row, types.float32, out), generate
+    return types.void(table, types.int64, table.dtype, out), generate
 
 
 @inline_ir
@@ -102,19 +119,49 @@ def step_row(typing: Any, table: Any, row: Any, pull: Any, direction: Any, keep:
     """row = keep row + pull direction."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        data, first, width = _row(context, builder, signature, args, 0)
-        along = array_of(context, builder, signature, args, 3).data
-        pull, keep = spread(builder, args[2], FLOATS), spread(builder, args[4], FLOATS)
+        data, first, width = _row(context, builder, signature, args, args[1])
+        along, lanes = array_of(context, builder, signature, args, 3).data, _lanes(context, signature)
+        pull, keep = spread(builder, args[2], lanes), spread(builder, args[4], lanes)
 
         def body(at: Any) -> None:
             here = builder.add(first, at)
-            kept = builder.fmul(keep, load(builder, data, here, FLOATS), flags=FUSED)
-            store(builder, multiply_add(builder, kept, pull, load(builder, along, at, FLOATS)), data, here)
+            kept = builder.fmul(keep, load(builder, data, here, lanes), flags=FUSED)
+            store(builder, multiply_add(builder, kept, pull, load(builder, along, at, lanes)), data, here)
 
         _each(builder, width, body)
         return context.get_dummy_value()
 
-    return types.void(table, row, types.float32, direction, types.float32), generate
+    return types.void(table, types.int64, table.dtype, direction, table.dtype), generate
+
+
+@inline_ir
+def step_both(
+    typing: Any, table: Any, row: Any, vector: Any, pull: Any, gain: Any, keep: Any, keep_vector: Any, following: Any
+) -> Any:
+    """row = keep row + pull vector, and vector = keep_vector vector + gain row, both by the old values.
+
+    Returns the new vector's product with row `following` of the table, made while it is at hand.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data, first, width = _row(context, builder, signature, args, args[1])
+        after = _row(context, builder, signature, args, args[7])[1]
+        other, lanes = array_of(context, builder, signature, args, 2).data, _lanes(context, signature)
+        pull, gain, keep, keep_vector = (spread(builder, args[k], lanes) for k in (3, 4, 5, 6))
+
+        def body(at: Any, total: Any) -> Any:
+            here = builder.add(first, at)
+            mine, theirs = load(builder, data, here, lanes), load(builder, other, at, lanes)
+            store(builder, multiply_add(builder, builder.fmul(keep, mine, flags=FUSED), pull, theirs), data, here)
+            moved = multiply_add(builder, builder.fmul(keep_vector, theirs, flags=FUSED), gain, mine)
+            store(builder, moved, other, at)
+            # Read last: it may be the same row.
+            return multiply_add(builder, total, moved, load(builder, data, builder.add(after, at), lanes))
+
+        return _sum(builder, _each(builder, width, body, ir.Constant(lanes, [0.0] * LANES)))
+
+    number = table.dtype
+    return number(table, types.int64, vector, number, number, number, number, types.int64), generate
 
 
 @inline_ir
@@ -122,18 +169,18 @@ def adagrad_row(typing: Any, table: Any, row: Any, pull: Any, direction: Any, ra
     """g = pull direction - penalty row; squares += g^2; row += rate g / sqrt(squares)."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        data, first, width = _row(context, builder, signature, args, 0)
-        second = _row(context, builder, signature, args, 0, slot=1)[1]
-        along = array_of(context, builder, signature, args, 3).data
-        pull, rate, penalty = (spread(builder, args[k], FLOATS) for k in (2, 4, 5))
-        root = builder.module.declare_intrinsic("llvm.sqrt.v16f32", (), ir.FunctionType(FLOATS, [FLOATS]))
+        data, first, width = _row(context, builder, signature, args, args[1])
+        second = _row(context, builder, signature, args, args[1], slot=1)[1]
+        along, lanes = array_of(context, builder, signature, args, 3).data, _lanes(context, signature)
+        pull, rate, penalty = (spread(builder, args[k], lanes) for k in (2, 4, 5))
+        root = _on_lanes(builder, "sqrt", lanes, lanes)
 
         def body(at: Any) -> None:
             here, there = builder.add(first, at), builder.add(second, at)
-            mine = load(builder, data, here, FLOATS)
-            gain = builder.fmul(pull, load(builder, along, at, FLOATS), flags=FUSED)
+            mine = load(builder, data, here, lanes)
+            gain = builder.fmul(pull, load(builder, along, at, lanes), flags=FUSED)
             gradient = builder.fsub(gain, builder.fmul(penalty, mine, flags=FUSED), flags=FUSED)
-            squares = multiply_add(builder, load(builder, data, there, FLOATS), gradient, gradient)
+            squares = multiply_add(builder, load(builder, data, there, lanes), gradient, gradient)
             store(builder, squares, data, there)
             move = builder.fdiv(gradient, builder.call(root, [squares]))
             store(builder, multiply_add(builder, mine, rate, move), data, here)
@@ -141,7 +188,8 @@ def adagrad_row(typing: Any, table: Any, row: Any, pull: Any, direction: Any, ra
         _each(builder, width, body)
         return context.get_dummy_value()
 
-    return types.void(table, row, types.float32, direction, types.float32, types.float32), generate
+    number = table.dtype
+    return types.void(table, types.int64, number, direction, number, number), generate
 
 
 @inline_ir
@@ -149,7 +197,7 @@ def fetch_row(typing: Any, table: Any, row: Any) -> Any:
     """Have a row brought near, to be changed soon; nothing waits for it."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        data, first, width = _row(context, builder, signature, args, 0)
+        data, first, width = _row(context, builder, signature, args, args[1])
         slots = builder.extract_value(array_of(context, builder, signature, args, 0).shape, 1)
         kind = ir.FunctionType(ir.VoidType(), [BYTES, INT32, INT32, INT32])
         prefetch = builder.module.declare_intrinsic("llvm.prefetch.p0", (), kind)
@@ -161,4 +209,4 @@ def fetch_row(typing: Any, table: Any, row: Any) -> Any:
         _each(builder, builder.mul(slots, width), body)
         return context.get_dummy_value()
 
-    return types.void(table, row), generate
+    return types.void(table, types.int64), generate

@@ -153,9 +153,21 @@ def test_a_decaying_rate_ends_nearer_to_the_training_ratings_minimum(model: Any)
 def test_threads_share_an_epoch(model: Any) -> None:
     train, test = ratings()
     one, many = (rating_model(model, n_factors=4, epochs=20, n_jobs=n).fit(train) for n in (1, 2))
-    # Biases and vectors move no more or less often: only a lost step here and there tells the two apart.
+    # Biases and vectors move no more or less often: only the order tells the two apart, and here and there a lost step.
     assert many.training_log_["loss"].iloc[-1] == pytest.approx(one.training_log_["loss"].iloc[-1], rel=0.2)
     assert np.abs(many.predict(test) - one.predict(test)).mean() < 0.3
+
+
+@pytest.mark.parametrize("n_jobs", [2, 3, 40])
+@pytest.mark.parametrize("model", [SVD, PMF])
+def test_threads_that_take_turns_on_the_items_lose_nothing_and_repeat_to_the_last_bit(model: Any, n_jobs: int) -> None:
+    train, test = ratings()
+    fits = [rating_model(model, n_factors=4, epochs=3, n_jobs=n_jobs).fit(train) for _ in range(2)]
+    np.testing.assert_array_equal(fits[0].predict(test), fits[1].predict(test))
+    np.testing.assert_array_equal(fits[0].item_factors_, fits[1].item_factors_)
+    # Every rating is stepped on once: without a step that moves anything the loss is that of the start.
+    still = [rating_model(model, epochs=1, learning_rate=1e-12, n_jobs=n).fit(train) for n in (1, n_jobs)]
+    assert still[1].training_log_["loss"].iloc[0] == pytest.approx(still[0].training_log_["loss"].iloc[0], rel=1e-5)
 
 
 @pytest.mark.parametrize("model", RATING_MODELS)

@@ -106,7 +106,7 @@ def test_training_starts_at_biases_of_0_and_vectors_of_deviation_0_1() -> None:
     np.testing.assert_allclose(model.item_biases_, 0, atol=1e-9)
 
 
-def test_threads_without_locks_learn_what_one_thread_learns() -> None:
+def test_threads_learn_what_one_thread_learns() -> None:
     train, test = low_rank()
     one, many = (quick(epochs=100, n_jobs=n).fit(train) for n in (1, 2))
     assert error(many, test) < 1.1 * error(one, test)

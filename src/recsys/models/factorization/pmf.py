@@ -12,7 +12,7 @@ from scipy.special import expit, logit
 from recsys.base import Query
 from recsys.data import Dataset
 from recsys.kernels.rating_sgd import pmf_epoch
-from recsys.models.factorization.ratings import RatingFactorRecommender
+from recsys.models.factorization.ratings import RatingFactorRecommender, RatingsByUser
 from recsys.params import NonNegative, Positive, PositiveInt
 
 
@@ -59,14 +59,14 @@ class PMF(RatingFactorRecommender):
         return self.regularization, self.regularization if own is None else own
 
     def _learned(self) -> list[NDArray[Any]]:
-        return [self.user_factors_, self.item_factors_]
+        return [self._p, self._q]
 
-    def _steps(self, order: NDArray[np.int64], draws: NDArray[np.float32], rate: np.float32) -> float:
+    def _steps(self, order: NDArray[np.int64], seed: np.uint64, rate: np.float32, ratings: RatingsByUser) -> float:
         scale = np.float32(self.low_), np.float32(self.high_ - self.low_), self.link == "sigmoid"
-        return pmf_epoch(order, draws, *self._ratings, *self._learned(), rate, *self._shares, *scale)
+        return pmf_epoch(order, seed, *ratings, *self._learned(), rate, *self._shares, *scale)
 
     def _epoch(self, rng: np.random.Generator, rate: float) -> float:
-        return self._objective(self._pass(rng, rate)) / len(self._ratings.values)
+        return self._objective(self._pass(rng, rate)) / self._lengths.sum()
 
     def _objective(self, squares: float) -> float:
         """The paper's objective, given the sum of the squared errors."""

@@ -11,15 +11,14 @@ from numpy.typing import NDArray
 from recsys.base import Query
 from recsys.data import Dataset
 from recsys.kernels.rating_sgd import svd_epoch
-from recsys.models.factorization.ratings import RatingFactorRecommender
+from recsys.models.factorization.ratings import RatingFactorRecommender, RatingsByUser
 from recsys.params import NonNegative, PositiveInt
 
 
 class SVD(RatingFactorRecommender):
     """r_ui = mean + b_u + b_i + p_u . q_i, the squared error and regularization (|p|^2 + |q|^2 + b^2) by SGD.
 
-    An unknown user or item leaves its terms out. The same seed gives bitwise the same model, unless `n_jobs` says
-    otherwise.
+    An unknown user or item leaves its terms out.
     """
 
     n_factors: PositiveInt = 100
@@ -32,11 +31,11 @@ class SVD(RatingFactorRecommender):
         self.user_biases_, self.item_biases_ = np.zeros(data.n_users, np.float32), np.zeros(data.n_items, np.float32)
 
     def _learned(self) -> list[NDArray[Any]]:
-        return [self.user_biases_, self.item_biases_, self.user_factors_, self.item_factors_]
+        return [self.user_biases_, self.item_biases_, self._p, self._q]
 
-    def _steps(self, order: NDArray[np.int64], draws: NDArray[np.float32], rate: np.float32) -> float:
+    def _steps(self, order: NDArray[np.int64], seed: np.uint64, rate: np.float32, ratings: RatingsByUser) -> float:
         penalty = np.float32(self.regularization)
-        return svd_epoch(order, draws, *self._ratings, np.float32(self.mean_), *self._learned(), rate, penalty)
+        return svd_epoch(order, seed, *ratings, np.float32(self.mean_), *self._learned(), rate, penalty)
 
     def _user_vectors(self, query: Query) -> NDArray[np.float32]:
         known = query.users[:, None] >= 0

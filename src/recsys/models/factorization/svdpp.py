@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from recsys.data import Dataset
 from recsys.kernels.rating_sgd import svdpp_epoch
+from recsys.models.factorization.ratings import RatingsByUser
 from recsys.models.factorization.svd import SVD
 from recsys.params import NonNegative, Positive, PositiveInt
 
@@ -30,12 +31,17 @@ class SVDpp(SVD):
     """Step size."""
     regularization: NonNegative = 0.02
     """Penalty on vectors and biases, at each rating."""
+    n_jobs: int = 1
+    """Threads. More than one step without locks and lose a little to each other: faster, but two fits differ."""
+
+    def _divided(self, data: Dataset) -> list[RatingsByUser]:
+        # A step moves the y_j of all items of the user: there are no parts of the items that threads could keep to.
+        return [RatingsByUser.of(data, slice(None))]
 
     def _start(self, data: Dataset, rng: np.random.Generator) -> None:
         super()._start(data, rng)
-        self._own_factors = self.user_factors_
-        self.implicit_factors_ = self._vectors(rng, data.item_codes, data.n_items)
-        indptr, items, _ = self._ratings
+        self._y = self._table(rng, data.item_codes, data.n_items)
+        indptr, items, _ = self._parts[0]
         shape = (data.n_users, data.n_items)
         own: Any = sp.csr_matrix((np.ones(len(items), np.float32), items.copy(), indptr.copy()), shape=shape)
         own.sum_duplicates()  # an item rated twice is one of N(u)
@@ -45,15 +51,17 @@ class SVDpp(SVD):
 
     def _fit(self, data: Dataset, validation: Dataset | None) -> None:
         super()._fit(data, validation)
-        del self._own, self._own_factors
+        del self._own, self._y
 
     def _learned(self) -> list[NDArray[Any]]:
-        return [self.user_biases_, self.item_biases_, self._own_factors, self.item_factors_, self.implicit_factors_]
+        return [*super()._learned(), self._y]
 
     def _settle(self) -> None:
-        self.user_factors_ = self._own_factors + self._own @ self.implicit_factors_
+        super()._settle()
+        self.implicit_factors_ = self._vectors(self._y)
+        self.user_factors_ += self._own @ self.implicit_factors_
 
-    def _steps(self, order: NDArray[np.int64], draws: NDArray[np.float32], rate: np.float32) -> float:
+    def _steps(self, order: NDArray[np.int64], seed: np.uint64, rate: np.float32, ratings: RatingsByUser) -> float:
         *learned, y = self._learned()
         fixed = np.float32(self.mean_), *learned, rate, np.float32(self.regularization)
-        return svdpp_epoch(order, draws, *self._ratings, *fixed, self._own.indptr, self._own.indices, y)
+        return svdpp_epoch(order, seed, *ratings, *fixed, self._own.indptr, self._own.indices, y)

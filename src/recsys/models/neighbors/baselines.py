@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.kernels.rating_sgd import svd_epoch
+from recsys.kernels.rating_sgd import bias_epoch
 
 Estimate = Literal["decoupled", "als", "sgd"]
 DAMPING = {"decoupled": (25, 10), "als": (10, 15)}
@@ -61,14 +61,9 @@ def user_baselines(
 
 
 def _descended(ratings: Any, mean: float) -> NDArray[np.float64]:
-    """The items' baselines by gradient steps: those of a factorization without factors."""
-    n_users, n_items = ratings.shape
-    order, draws = np.arange(n_users), np.zeros(ratings.nnz, np.float32)
+    """The items' baselines by gradient steps on both sides at once."""
     by_user = ratings.indptr.astype(np.int64), ratings.indices.astype(np.int32), ratings.data.astype(np.float32)
-    biases = np.zeros(n_users, np.float32), np.zeros(n_items, np.float32)
-    none = np.zeros((n_users, 0), np.float32), np.zeros((n_items, 0), np.float32)
+    user_base, item_base = (np.zeros(n, np.float32) for n in ratings.shape)
     for _ in range(EPOCHS):
-        svd_epoch(
-            order, draws, *by_user, np.float32(mean), *biases, *none, np.float32(RATE), np.float32(PENALTY)
-        )  # fmt: skip
-    return biases[1].astype(np.float64)
+        bias_epoch(*by_user, np.float32(mean), user_base, item_base, np.float32(RATE), np.float32(PENALTY))
+    return item_base.astype(np.float64)
