@@ -18,7 +18,7 @@ from recsys import persistence, request
 from recsys.data import Dataset, Features, Histories, frames
 from recsys.errors import DataError, LoadError, NotFittedError, ParameterError, UnsupportedError
 from recsys.kernels.topk import top_k_scores
-from recsys.lists import Lists, best_of, block_rows, list_frame, no_lists, seen_matrix
+from recsys.lists import Lists, Seen, best_of, block_rows, list_frame, no_lists
 from recsys.params import Parametrized
 from recsys.request import Names, Query, Unknown
 
@@ -268,14 +268,14 @@ class Recommender(Parametrized, ABC):
 
         Memory is bounded by a block of users x items.
         """
-        seen = seen_matrix(query.history, len(self.items_), allowed) if filter_seen else None
+        seen = Seen.of(query.history, len(self.items_), allowed) if filter_seen else None
         codes, scores = self._top_k(query, k, allowed, seen)
         if allowed is not None:
             codes = np.where(codes >= 0, allowed[codes], -1) if len(allowed) else np.full_like(codes, -1)
         shown = np.where(codes >= 0, self._link(np.where(codes >= 0, scores, 0)), -np.inf)
         return codes, shown.astype(np.float32)
 
-    def _top_k(self, query: Query, k: int, allowed: NDArray[np.int64] | None, seen: Any) -> Lists:
+    def _top_k(self, query: Query, k: int, allowed: NDArray[np.int64] | None, seen: Seen | None) -> Lists:
         """Best of the allowed items, as positions among them."""
 
         def score(rows: slice) -> NDArray[np.float32]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from recsys.base import Query, Recommender
 from recsys.kernels.topk import top_k_dot
-from recsys.lists import Lists, seen_rows
+from recsys.lists import Lists, Seen, seen_rows
 
 
 class FactorRecommender(Recommender):
@@ -38,7 +38,7 @@ class FactorRecommender(Recommender):
         scores = np.einsum("bd,bd->b", self._user_vectors(users)[row], vectors)
         return np.where(items >= 0, scores, 0).astype(np.float32)
 
-    def _top_k(self, query: Query, k: int, allowed: NDArray[np.int64] | None, seen: Any) -> Lists:
+    def _top_k(self, query: Query, k: int, allowed: NDArray[np.int64] | None, seen: Seen | None) -> Lists:
         users = np.ascontiguousarray(self._user_vectors(query), np.float32)
         items = self._item_vectors() if allowed is None else self._item_vectors()[allowed]
         rows = seen_rows(seen, slice(0, len(query)))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from recsys.base import Query, Recommender
 from recsys.data import Dataset, Histories
 from recsys.kernels.history import rank_history, score_history, score_history_pairs
-from recsys.lists import Lists
+from recsys.lists import Lists, Seen
 
 
 class LinearRecommender(Recommender):
@@ -79,7 +79,7 @@ class ItemWeightsRecommender(LinearRecommender):
         given = self._given(query[first])
         return score_history_pairs(given, self.weights_, row, items, self._threads())
 
-    def _top_k(self, query: Query, k: int, allowed: NDArray[np.int64] | None, seen: Any) -> Lists:
+    def _top_k(self, query: Query, k: int, allowed: NDArray[np.int64] | None, seen: Seen | None) -> Lists:
         return rank_history(self._given(query), self.weights_, k, allowed, seen, self._threads())
 
 

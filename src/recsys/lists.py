@@ -1,7 +1,7 @@
 """Lists of codes: the best items of scores that are made a bounded block of users at a time."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +15,44 @@ BLOCK_BYTES = 64 * 2**20
 """Size of the largest block of scores, users x items x 4 bytes, that is held at a time."""
 
 
+class Seen(NamedTuple):
+    """What must not be listed: row b's items, ascending, are indices[indptr[b]:indptr[b + 1]]."""
+
+    indptr: NDArray[np.int64]
+    indices: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, history: Histories, n_items: int, allowed: NDArray[np.int64] | None) -> "Seen":
+        """What each row's history holds, by code or by position among the allowed items."""
+        indptr, indices = history.distinct
+        if allowed is not None:
+            part = history.matrix(n_items)[:, allowed].sorted_indices()
+            indptr, indices = part.indptr, part.indices
+        return cls(indptr.astype(np.int64, copy=False), indices.astype(np.int32, copy=False))
+
+    def rows(self, rows: slice) -> dict[str, Any]:
+        """Some rows as the top-k kernels take them."""
+        indptr = self.indptr[rows.start : rows.stop + 1]
+        return {"seen_indptr": indptr - indptr[0], "seen_items": self.indices[indptr[0] : indptr[-1]]}
+
+
+def seen_rows(seen: Seen | None, rows: slice) -> dict[str, Any]:
+    """Rows of what was seen as the top-k kernels take them; nothing where nothing is left out."""
+    return {} if seen is None else seen.rows(rows)
+
+
 def block_rows(n_items: int) -> int:
     """Users in a block of scores."""
     return max(1, BLOCK_BYTES // (4 * max(1, n_items)))
 
 
 def best_of(
-    score: Callable[[slice], NDArray[np.float32]], n_rows: int, n_items: int, k: int, seen: Any = None, n_jobs: int = -1
+    score: Callable[[slice], NDArray[np.float32]],
+    n_rows: int,
+    n_items: int,
+    k: int,
+    seen: Seen | None = None,
+    n_jobs: int = -1,
 ) -> Lists:
     """The k best of each row of a table (n_rows, n_items), of which `score` makes the rows of a slice; none is `seen`."""
     codes, scores = no_lists(n_rows, k)
@@ -35,20 +66,6 @@ def best_of(
 def no_lists(n_rows: int, k: int) -> Lists:
     """Lists of nothing."""
     return np.full((n_rows, k), -1, np.int64), np.full((n_rows, k), -np.inf, np.float32)
-
-
-def seen_matrix(history: Histories, n_items: int, allowed: NDArray[np.int64] | None) -> Any:
-    """What each row's history holds, by code or by position among the allowed items."""
-    matrix = history.matrix(n_items)
-    return matrix if allowed is None else matrix[:, allowed].sorted_indices()
-
-
-def seen_rows(seen: Any, rows: slice) -> dict[str, Any]:
-    """Rows of the seen matrix as the top-k kernels take them."""
-    if seen is None:
-        return {}
-    part = seen[rows]
-    return {"seen_indptr": part.indptr.astype(np.int64), "seen_items": part.indices}
 
 
 def list_frame(heads: tuple[str, str], ids: NDArray[Any], vocabulary: Vocabulary, lists: Lists, kind: str) -> Any:

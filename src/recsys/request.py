@@ -138,7 +138,7 @@ def ask_users(users: Any, vocabulary: Vocabulary, history: Histories, names: Nam
 
 def in_dtype(ids: NDArray[Any], vocabulary: Vocabulary) -> NDArray[Any]:
     """Ids in the dtype of the known ones, unless that would change one of them."""
-    if ids.dtype.kind not in "iu" or vocabulary.kind != "integers":
+    if ids.dtype == vocabulary.ids.dtype or ids.dtype.kind not in "iu" or vocabulary.kind != "integers":
         return ids
     cast = ids.astype(vocabulary.ids.dtype)
     return cast if np.array_equal(cast, ids) else ids

@@ -1,5 +1,6 @@
 """Frames at the boundary: pandas, polars or pyarrow in, the same kind out."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -53,10 +54,18 @@ def kind_or(value: Any, default: str) -> str:
     return default if isinstance(value, list | tuple | np.ndarray) else frame_kind(value)
 
 
+@functools.cache
+def _heads(names: tuple[str, ...]) -> pd.Index:
+    return pd.Index(names)
+
+
 def build(columns: Mapping[str, NDArray[Any]], kind: str) -> Any:
-    """A frame of the given kind from arrays."""
+    """A frame of the given kind from arrays that nobody else holds: the frame may keep them as its own."""
     if kind == "pandas":
-        return pd.DataFrame(dict(columns))
+        # Without copies, and with names that pandas has seen before: half the time of one user's short frame.
+        frame = pd.DataFrame(dict(enumerate(columns.values())), copy=False)
+        frame.columns = _heads(tuple(columns)).view()
+        return frame
     values = {name: column.tolist() if column.dtype == object else column for name, column in columns.items()}
     if kind == "polars":
         import polars  # noqa: PLC0415 (optional: the caller who gave a polars frame has it)

@@ -81,16 +81,20 @@ class Histories:
         if isinstance(rows, slice) or np.asarray(rows).dtype == bool:
             rows = np.arange(len(self))[rows]
         rows = np.asarray(rows, np.int64)
-        lengths = np.where(rows >= 0, self.lengths[rows], 0) if len(self) else np.zeros(len(rows), np.int64)
+        if len(rows) == 1 and rows[0] >= 0:
+            only = slice(*self.indptr[rows[0] : rows[0] + 2].tolist())
+            return self._taken(np.array([0, only.stop - only.start]), only)
+        # Of the rows asked for alone: one user's list must not cost a pass over all users.
+        lengths = np.where(rows >= 0, self.indptr[rows + 1] - self.indptr[rows], 0)
         indptr = np.zeros(len(rows) + 1, np.int64)
         np.cumsum(lengths, out=indptr[1:])
-        starts = self.indptr[np.maximum(rows, 0)] if len(self) else lengths
-        at = np.repeat(starts - indptr[:-1], lengths) + np.arange(indptr[-1])
+        at = np.repeat(self.indptr[rows] - indptr[:-1], lengths) + np.arange(indptr[-1])
+        return self._taken(indptr, at)
 
-        def take(values: NDArray[Any] | None) -> Any:
-            return None if values is None else values[at]
-
-        return Histories(indptr, take(self.items), take(self.ratings), take(self.weights), take(self.times))
+    def _taken(self, indptr: NDArray[np.int64], at: Any) -> "Histories":
+        """The histories of some entries."""
+        columns = (self.items, self.ratings, self.weights, self.times)
+        return Histories(indptr, *(None if values is None else values[at] for values in columns))
 
     def matrix(self, n_items: int, values: str = "ones") -> Any:
         """Users x items, (n, I) float32, sorted indices.
@@ -99,7 +103,7 @@ class Histories:
         """
         shape = (len(self), n_items)
         if values == "ones":
-            indptr, indices = self._distinct
+            indptr, indices = self.distinct
             ones: Any = sp.csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape=shape)
             ones.has_canonical_format = True
             return ones
@@ -119,8 +123,11 @@ class Histories:
         return matrix
 
     @cached_property
-    def _distinct(self) -> tuple[NDArray[Any], NDArray[Any]]:
+    def distinct(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """Row pointers and sorted distinct items of the rows: asked for again at every list that is made."""
+        if len(self) == 1:  # what SciPy builds costs more than one user's list
+            items = np.unique(self.items).astype(np.int32)
+            return np.array([0, len(items)]), items
         shape = (len(self), int(self.items.max(initial=0)) + 1)
         once = np.ones(len(self.items), np.float32)
         matrix: Any = sp.csr_matrix((once, self.items.astype(np.int32), self.indptr.copy()), shape=shape)

@@ -121,8 +121,8 @@ def rank_history(
     """The k best items of each row of given @ weights: codes (B, k) padded with -1, scores (B, k) padded with -inf.
 
     `given` (B, J) and `weights` (J, I) are CSR matrices; for histories J is I. With `allowed` (A,), ascending, codes are
-    positions among these items, and so are the columns of `seen`, a CSR matrix (B, A) with sorted indices whose entries
-    are left out. Equal scores go by smaller code; an item that no weight leads to scores 0. Time is the number of
+    positions among these items, and so are the columns of `seen` (`indptr` and sorted `indices` as of a CSR matrix (B, A)),
+    whose entries are left out. Equal scores go by smaller code; an item that no weight leads to scores 0. Time is the number of
     products plus a 32nd of the catalog for each row; memory is 4 bytes an item, for each thread.
     """
     if k < 0:

@@ -12,12 +12,11 @@ from llvmlite import ir
 from numba import types
 from numpy.typing import DTypeLike, NDArray
 
-from recsys.kernels.vectors import INDEX, array_of, inline_ir, load, multiply_add, spread, store
+from recsys.kernels.vectors import INDEX, array_of, fetch, inline_ir, load, multiply_add, spread, store
 
 LANES = 16
 """Numbers that are worked on at once: in float32 they fill a line of the cache."""
 FUSED = ("contract",)
-INT32, BYTES = ir.IntType(32), ir.IntType(8).as_pointer()
 
 
 def new_table(n_rows: int, n_columns: int, n_slots: int, dtype: DTypeLike = np.float32) -> NDArray[Any]:
@@ -199,14 +198,9 @@ def fetch_row(typing: Any, table: Any, row: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         data, first, width = _row(context, builder, signature, args, args[1])
         slots = builder.extract_value(array_of(context, builder, signature, args, 0).shape, 1)
-        kind = ir.FunctionType(ir.VoidType(), [BYTES, INT32, INT32, INT32])
-        prefetch = builder.module.declare_intrinsic("llvm.prefetch.p0", (), kind)
-
-        def body(at: Any) -> None:
-            line = builder.bitcast(builder.gep(data, [builder.add(first, at)]), BYTES)
-            builder.call(prefetch, [line, INT32(1), INT32(3), INT32(1)])
-
-        _each(builder, builder.mul(slots, width), body)
+        _each(
+            builder, builder.mul(slots, width), lambda at: fetch(builder, data, builder.add(first, at), to_write=True)
+        )  # fmt: skip
         return context.get_dummy_value()
 
     return types.void(table, types.int64), generate

@@ -19,6 +19,8 @@ from recsys.kernels.vectors import (
     FLOATS,
     INDEX,
     array_of,
+    fetch,
+    in_order,
     inline_ir,
     load,
     multiply_add,
@@ -36,7 +38,9 @@ ONE_ITEMS = 32
 """Items of a single user's tile: with fewer sums at once each would wait for its own last addition."""
 CHUNK = 32
 """Scores that `any_above` tests at once."""
-EIGHT = ir.VectorType(ir.FloatType(), BLOCK)
+LINE = 16
+"""Numbers in a line of the cache."""
+FOUR, EIGHT = ir.VectorType(ir.FloatType(), 4), ir.VectorType(ir.FloatType(), BLOCK)
 
 
 @njit(cache=True, nogil=True)
@@ -103,19 +107,24 @@ _tile = _tile_of(TILE_USERS)
 _tile_of_one = _tile_of(1)
 
 
-def _columns(builder: Any, data: Any, depth: Any, item: Any, d: Any) -> list[Any]:
-    """Dimensions d ... d + 7 of 8 items of vectors (I, depth), each dimension of all 8 in a register."""
-    starts = [builder.add(builder.mul(builder.add(item, INDEX(i)), depth), d) for i in range(BLOCK)]
-    rows = [load(builder, data, at, EIGHT) for at in starts]
-    # Swap the off-diagonal halves of ever larger squares: 1 x 1, 2 x 2, 4 x 4.
-    for side in (1, 2, 4):
-        upper = [lane if not lane & side else BLOCK + lane - side for lane in range(BLOCK)]
-        lower = [lane + side if not lane & side else BLOCK + lane for lane in range(BLOCK)]
-        for i in range(BLOCK):
-            if not i & side:
-                a, b = rows[i], rows[i + side]
-                rows[i], rows[i + side] = shuffle(builder, a, b, upper), shuffle(builder, a, b, lower)
-    return rows
+def _columns(builder: Any, data: Any, depth: Any, at: Any) -> list[Any]:
+    """From the offset on, 8 dimensions of 8 items of vectors (I, depth), each dimension of all 8 in a register."""
+    starts = [at]
+    for _ in range(1, BLOCK):
+        starts.append(builder.add(starts[-1], depth))
+    columns: list[Any] = []
+    for half in (0, 4):
+        # Beside each other, item i and item i + 4: halves of a register are filled by loads, which shuffle nothing.
+        rows: list[Any] = []
+        for i in range(4):
+            parts = [load(builder, data, builder.add(starts[j], INDEX(half)), FOUR) for j in (i, i + 4)]
+            rows.append(shuffle(builder, *parts, list(range(BLOCK))))
+        # Both squares of 4 x 4 turned at once: by single numbers, then by pairs.
+        low, high = [0, 8, 1, 9, 4, 12, 5, 13], [2, 10, 3, 11, 6, 14, 7, 15]
+        first, second = ([shuffle(builder, rows[i], rows[i + 1], lanes) for i in (0, 2)] for lanes in (low, high))
+        low, high = [0, 1, 8, 9, 4, 5, 12, 13], [2, 3, 10, 11, 6, 7, 14, 15]
+        columns += [shuffle(builder, *pair, lanes) for pair in (first, second) for lanes in (low, high)]
+    return columns
 
 
 @inline_ir
@@ -130,10 +139,14 @@ def _scores_of_one(typing: Any, users: Any, vectors: Any, item: Any, block: Any,
         builder.position_at_end(loop)
         d, sums = builder.phi(INDEX), [builder.phi(EIGHT) for _ in range(ONE_ITEMS // BLOCK)]
         totals: list[Any] = list(sums)
+        # No processor foresees so many strides: a share of the next items' vectors is asked for at each step.
+        share = builder.add(builder.mul(builder.add(item, INDEX(ONE_ITEMS)), depth), builder.mul(d, INDEX(ONE_ITEMS)))
+        for line in range(0, ONE_ITEMS * BLOCK, LINE):
+            fetch(builder, vectors.data, builder.add(share, INDEX(line)))
         # In the order of the tile of many: k ascends within one sum.
         for half in range(len(sums)):
-            first = builder.add(item, INDEX(half * BLOCK))
-            for k, values in enumerate(_columns(builder, vectors.data, depth, first, d)):
+            first = builder.add(builder.mul(builder.add(item, INDEX(half * BLOCK)), depth), d)
+            for k, values in enumerate(_columns(builder, vectors.data, depth, in_order(builder, first))):
                 factor = builder.load(builder.gep(users.data, [builder.add(d, INDEX(k))]))
                 totals[half] = multiply_add(builder, totals[half], spread(builder, factor, EIGHT), values)
         following = builder.add(d, INDEX(BLOCK))
@@ -159,7 +172,7 @@ def _turn(typing: Any, vectors: Any, item: Any, d: Any, panel: Any, column: Any)
         vectors, panel = (array_of(context, builder, signature, args, i) for i in (0, 3))
         item, d, column = args[1], args[2], args[4]
         depth = builder.extract_value(vectors.shape, 1)
-        for i, row in enumerate(_columns(builder, vectors.data, depth, item, d)):
+        for i, row in enumerate(_columns(builder, vectors.data, depth, builder.add(builder.mul(item, depth), d))):
             at = builder.add(builder.mul(builder.add(d, INDEX(i)), INDEX(TILE_ITEMS)), column)
             store(builder, row, panel.data, at)
         return context.get_dummy_value()

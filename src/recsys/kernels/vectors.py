@@ -33,6 +33,25 @@ def store(builder: Any, value: Any, data: Any, at: Any) -> None:
     builder.store(value, address, align=_BYTES[value.type.element])
 
 
+def in_order(builder: Any, at: Any) -> Any:
+    """The same offset, of which the compiler is told nothing: what is read from there is not read before.
+
+    Left alone, LLVM works on all parts of a loop's body at once and has more in hand than there are registers.
+    """
+    same = ir.FunctionType(at.type, [at.type])
+    return builder.asm(same, "", "=r,0,~{memory}", [at], side_effect=True)
+
+
+def fetch(builder: Any, data: Any, at: Any, to_write: bool = False) -> None:
+    """Have the line of the cache at an offset brought near; nothing waits for it, and it need not be there."""
+    number, byte = ir.IntType(32), ir.IntType(8).as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+    prefetch = builder.module.declare_intrinsic("llvm.prefetch.p0", (), kind)
+    builder.call(
+        prefetch, [builder.bitcast(builder.gep(data, [at]), byte), number(int(to_write)), number(3), number(1)]
+    )
+
+
 def shuffle(builder: Any, a: Any, b: Any, lanes: list[int]) -> Any:
     """Lanes of two vectors, those of b numbered after those of a."""
     return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes))

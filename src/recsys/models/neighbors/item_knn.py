@@ -16,7 +16,7 @@ from recsys.item_weights import as_dense, check_square
 from recsys.kernels.history import rank_history, score_history, score_history_pairs
 from recsys.kernels.measures import Rows
 from recsys.kernels.similarity import predict_pairs, similarity_table, top_k_similar
-from recsys.lists import Lists, block_rows
+from recsys.lists import Lists, Seen, block_rows
 from recsys.models.neighbors.knn import PAIR_BLOCK, NeighborRecommender
 from recsys.models.neighbors.levels import centered, row_means, weigh, with_data
 
@@ -145,7 +145,7 @@ class ItemKNN(NeighborRecommender):
         given = query.history[first].matrix(len(self.items_))
         return score_history_pairs(given, self.weights_, row, items, self.n_jobs)
 
-    def _top_k(self, query: Query, k: int, allowed: NDArray[np.int64] | None, seen: Any) -> Lists:
+    def _top_k(self, query: Query, k: int, allowed: NDArray[np.int64] | None, seen: Seen | None) -> Lists:
         if self.explicit_:
             return super()._top_k(query, k, allowed, seen)
         return rank_history(query.history.matrix(len(self.items_)), self.weights_, k, allowed, seen, self.n_jobs)

@@ -14,7 +14,7 @@ from recsys.base import Query
 from recsys.kernels.history import rank_history, score_history, score_history_pairs
 from recsys.kernels.measures import Rows
 from recsys.kernels.similarity import predict_pairs, similarity_table, top_k_similar
-from recsys.lists import Lists
+from recsys.lists import Lists, Seen
 from recsys.models.neighbors.knn import PAIR_BLOCK, NeighborRecommender
 from recsys.models.neighbors.levels import centered, row_means, weigh, with_data
 
@@ -86,7 +86,7 @@ class UserKNN(NeighborRecommender):
         _, first, row = np.unique(query.users, return_index=True, return_inverse=True)
         return score_history_pairs(self._near_users(query[first]), self._votes, row, items, self.n_jobs)
 
-    def _top_k(self, query: Query, k: int, allowed: NDArray[np.int64] | None, seen: Any) -> Lists:
+    def _top_k(self, query: Query, k: int, allowed: NDArray[np.int64] | None, seen: Seen | None) -> Lists:
         if self.explicit_:
             return super()._top_k(query, k, allowed, seen)
         return rank_history(self._near_users(query), self._votes, k, allowed, seen, self.n_jobs)
