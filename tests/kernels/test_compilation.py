@@ -46,6 +46,7 @@ def test_every_kernel_is_compiled_for_one_type_whatever_models_call_it():
         "pmf_epoch",
         "bpr_epoch",
         "_top_k_rows",
+        "_turn",
         "_predict_rows",
         "_rank_rows",
         "_solve_columns",

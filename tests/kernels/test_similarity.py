@@ -6,7 +6,7 @@ import scipy.sparse as sp
 
 from recsys.errors import ParameterError
 from recsys.kernels.measures import CORATED, OVERLAP, Measure, Rows
-from recsys.kernels.similarity import predict_pairs, similarity_table, top_k_similar
+from recsys.kernels.similarity import predict_pairs, similarity_table, top_k_similar, turned
 
 OVERLAP_NAMES, CORATED_NAMES = sorted(OVERLAP), sorted(CORATED)
 DAMPING = [(s, g, m) for s in (0.0, 2.5) for g in (0.0, 3.0) for m in (1, 2)]
@@ -335,3 +335,19 @@ def test_rows_by_columns_are_those_by_rows():
     matrix = random_matrix()
     for mine, theirs in zip(Rows.of(matrix), Rows.of(sp.csc_matrix(matrix)), strict=True):
         np.testing.assert_array_equal(mine, theirs)
+
+
+def test_turned_lists_are_the_transposed_matrix_of_the_lists():
+    rng = np.random.default_rng(0)
+    near = np.array([rng.permutation(9)[:4] for _ in range(13)], np.int32)
+    near[rng.random(near.shape) < 0.3] = -1
+    near[5] = -1  # a list without entries; row 8 may be in none
+    near[near == 8] = -1
+    values = rng.normal(size=near.shape).astype(np.float32)
+    table = np.zeros((9, 13), np.float32)
+    for q, n in zip(*np.nonzero(near >= 0), strict=True):
+        table[near[q, n], q] = values[q, n]
+    found = turned(near, values, 9)
+    np.testing.assert_array_equal(found.toarray(), table)
+    assert found.nnz == (near >= 0).sum()
+    assert all((np.diff(found.indices[a:b]) > 0).all() for a, b in zip(found.indptr, found.indptr[1:], strict=False))

@@ -145,7 +145,7 @@ def solve_columns(
     left: Any,
     right: Any,
     diagonal: NDArray[np.float64],
-    near: NDArray[np.int64] | None,
+    near: NDArray[np.integer] | None,
     l1: float,
     l2: float,
     tolerance: float,

@@ -10,6 +10,7 @@ their lengths: rows that share no column with it are never looked at.
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 from numba import njit
 from numpy.typing import NDArray
 
@@ -206,7 +207,7 @@ def _predict_rows(
 
 def top_k_similar(
     queries: Any, rows: Rows, k: int, measure: Measure, *, own: NDArray[np.int64] | None = None, n_jobs: int = -1
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """The k rows most similar to each query row: codes (Q, k) padded with -1 and positive similarities (Q, k), ties by code.
 
     `own` (Q,) is a query's own row, which is no neighbor, or -1; without it query row i is row i of the matrix. Memory
@@ -215,7 +216,7 @@ def top_k_similar(
     if k < 1:
         raise ParameterError(f"k must be at least 1, got {k}")
     n = queries.shape[0]
-    near, values = np.empty((n, k), np.int64), np.empty((n, k), np.float32)
+    near, values = np.empty((n, k), np.int32), np.empty((n, k), np.float32)
     asked, others = sides(queries, own, rows, measure)
 
     def work(start: int, stop: int) -> None:
@@ -229,6 +230,36 @@ def top_k_similar(
 
     over_rows(work, n, n_jobs, asked.cost)
     return near, values
+
+
+@njit(cache=True, nogil=True)
+def _count(near, indptr):  # pragma: no cover
+    """Add to indptr[r + 1] how many lists name row r."""
+    for q in range(near.shape[0]):
+        for r in near[q]:
+            if r >= 0:
+                indptr[r + 1] += 1
+
+
+@njit(cache=True, nogil=True)
+def _turn(near, values, at, indices, data):  # pragma: no cover
+    """Write the entries of every list behind those of the row they name, which start at at[r]."""
+    for q in range(near.shape[0]):
+        for n in range(near.shape[1]):
+            r = near[q, n]
+            if r >= 0:
+                indices[at[r]], data[at[r]] = q, values[q, n]
+                at[r] += 1
+
+
+def turned(near: NDArray[np.int32], values: NDArray[np.float32], n_rows: int) -> Any:
+    """Lists (Q, k) of rows, padded with -1, and their values, from the side of the rows: CSR (n_rows, Q), sorted."""
+    indptr = np.zeros(n_rows + 1, np.int64)
+    _count(near, indptr)
+    np.cumsum(indptr, out=indptr)
+    indices, data = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], np.float32)
+    _turn(near, values, indptr[:-1].copy(), indices, data)
+    return sp.csr_matrix((data, indices, indptr), shape=(n_rows, len(near)))
 
 
 def similarity_table(queries: Any, rows: Rows, measure: Measure, *, n_jobs: int = -1) -> NDArray[np.float32]:

@@ -85,7 +85,8 @@ def _to_front(keys, n, k):  # pragma: no cover
             return
 
 
-def unpacked(keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def unpacked(keys: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Rows of keys (n, k), padded with zeros, as lists: codes (n, k) padded with -1, numbers (n, k) padded with 0."""
     best = np.sort(keys, axis=1)[:, ::-1]
-    return np.where(best > 0, LAST - (best & LAST), -1), (best >> 32).astype(np.int32).view(np.float32)
+    codes = np.where(best > 0, LAST - (best & LAST), -1).astype(np.int32)
+    return codes, (best >> 32).astype(np.int32).view(np.float32)

@@ -71,7 +71,7 @@ class SLIM(ItemWeightsRecommender):
                 stopped, len(diagonal), self.max_iterations, self.tolerance,
             )  # fmt: skip
 
-    def _nearest(self, by_item: Any) -> NDArray[np.int64] | None:
+    def _nearest(self, by_item: Any) -> NDArray[np.int32] | None:
         """The items that each column may have weights for, (I, K) padded with -1; None where that is all."""
         if self.n_neighbors is None:
             return None

@@ -15,7 +15,7 @@ from recsys.data import Dataset
 from recsys.item_weights import as_dense, check_square
 from recsys.kernels.history import rank_history, score_history, score_history_pairs
 from recsys.kernels.measures import Rows
-from recsys.kernels.similarity import predict_pairs, similarity_table, top_k_similar
+from recsys.kernels.similarity import predict_pairs, similarity_table, top_k_similar, turned
 from recsys.lists import Lists, Seen, block_rows
 from recsys.models.neighbors.knn import PAIR_BLOCK, NeighborRecommender
 from recsys.models.neighbors.levels import centered, row_means, weigh, with_data
@@ -58,19 +58,17 @@ class ItemKNN(NeighborRecommender):
 
     def _learn(self) -> None:
         """Set S, column j of which holds the neighbors of target j: a score sums over what the target is like."""
-        self.weights_ = self._columns(np.arange(len(self.items_))).tocsr()
+        self.weights_ = self._columns(np.arange(len(self.items_)))
         self.learned_with_ = self.get_params()
 
     def _columns(self, targets: NDArray[np.int64]) -> Any:
-        """The columns of S that belong to some targets, CSC (I, T)."""
+        """The columns of S that belong to some targets, CSR (I, T)."""
         rows = self._rows if len(targets) == self._rows.shape[0] else self._rows[targets]
         # Rows of the kernel are targets, so the measure is read from the other side.
         k = min(self.n_neighbors, len(self.items_))
         near, values = top_k_similar(rows, self._by_user, k, self._measure().turned(), own=targets, n_jobs=self.n_jobs)
         values *= self._popularity()[targets, None]
-        kept = near >= 0
-        indptr = np.append(0, np.cumsum(kept.sum(1)))
-        return sp.csc_matrix((values[kept], near[kept].astype(np.int32), indptr), shape=(len(self.items_), len(near)))
+        return turned(near, values, len(self.items_))
 
     def _relearn(self, changed: NDArray[np.int64]) -> None:
         """Bring S up to date after the users of some items have changed: only columns that this can reach are made anew.

@@ -67,7 +67,7 @@ class UserKNN(NeighborRecommender):
         near, values = top_k_similar(rows, self._rows, k, self._measure(), own=query.users, n_jobs=self.n_jobs)
         kept = near >= 0
         indptr = np.append(0, np.cumsum(kept.sum(1)))
-        return sp.csr_matrix((values[kept], near[kept].astype(np.int32), indptr), shape=(len(near), len(self.users_)))
+        return sp.csr_matrix((values[kept], near[kept], indptr), shape=(len(near), len(self.users_)))
 
     def _score_items(self, query: Query) -> NDArray[np.float32]:
         if not self.explicit_:
