@@ -70,7 +70,10 @@ def cell(value: object) -> str:
 
 
 def best_of(models: Iterable[Recommender], train: Dataset, validation: Dataset, metric: str) -> Recommender:
-    """The unfitted model with the best figure on the validation data; every trial is shown."""
+    """The unfitted model with the best figure on the validation data; every trial is shown. One alone needs none."""
+    models = list(models)
+    if len(models) == 1:
+        return models[0]
     better = recsys.metrics.parse(metric).greater_is_better
     trials: list[tuple[float, Recommender]] = []
     for model in models:

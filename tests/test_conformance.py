@@ -8,7 +8,7 @@ import pytest
 
 import recsys
 import recsys.models
-from recsys import ALS, BPR, PMF, ContentKNN, DeepFM, ItemKNN, Popular, Recommender, SASRec, UserKNN
+from recsys import ALS, BPR, DCN, PMF, ContentKNN, DeepFM, ItemKNN, Popular, Recommender, SASRec, UserKNN
 from recsys.testing import checks
 from recsys.testing.contract import Check, Model
 
@@ -57,6 +57,8 @@ VARIANTS: list[Recommender] = [
     RatingItemKNN(similarity="pearson_mean", prediction="zscore"),
     RatingUserKNN(similarity="pearson_baseline", prediction="baseline", baseline="als"),
     RatingItemKNN(similarity="pearson_baseline", prediction="baseline", baseline="sgd"),
+    DCN(version=1, structure="stacked"),
+    DCN(version="mix", batch_norm=True),
     RatingDeepFM(),
     ImplicitDeepFM(),
     UserKNN(similarity="jaccard", weighting="bm25"),

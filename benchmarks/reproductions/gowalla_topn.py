@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from reproduce import Row, best_of
 
 import recsys
-from recsys import ALS, BPR, EASE, SLIM, Dataset, ItemKNN, Popular, Recommender, RP3Beta, UserKNN
+from recsys import ALS, BPR, EASE, SLIM, WARP, Dataset, ItemKNN, Popular, Recommender, RP3Beta, UserKNN
 from recsys.errors import DataError
 
 TITLE = "Top-n on Gowalla, the split of the LightGCN paper"
@@ -68,6 +68,16 @@ GRIDS: Grids = {
                 init_std=0.03, hardest_of=hardest, epochs=100, n_jobs=-1, verbose=0,
             )
             for item_penalty, hardest in ((0.001, 16), (0.002, 8), (0.003, 8))
+        ],
+    ),
+    "WARP": (
+        "",
+        [
+            WARP(
+                n_factors=64, max_sampled=100, regularization=1.0, item_regularization=item_penalty, epochs=25, n_jobs=-1,
+                verbose=0,
+            )
+            for item_penalty in (0.3, 1.0)
         ],
     ),
 }  # fmt: skip

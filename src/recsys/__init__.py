@@ -9,7 +9,7 @@ from recsys.models.autoencoders import MultVAE
 from recsys.models.baseline import Popular, Random
 from recsys.models.content import ContentKNN
 from recsys.models.factorization import ALS, BPR, PMF, SVD, WARP, SVDpp
-from recsys.models.fields import DeepFM
+from recsys.models.fields import DCN, DeepFM
 from recsys.models.graph import LightGCN
 from recsys.models.linear import EASE, SLIM
 from recsys.models.neighbors import ItemKNN, RP3Beta, UserKNN
@@ -20,6 +20,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ALS",
     "BPR",
+    "DCN",
     "EASE",
     "PMF",
     "SLIM",

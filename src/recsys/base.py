@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from recsys import persistence, request
 from recsys.data import Dataset, Features, Histories, frames
 from recsys.errors import DataError, LoadError, NotFittedError, ParameterError, UnsupportedError
-from recsys.kernels.topk import top_k_scores
-from recsys.lists import Lists, Seen, best_of, block_rows, list_frame, no_lists
+from recsys.kernels.topk import Lists, empty_lists, top_k_scores
+from recsys.lists import Seen, best_of, block_rows, list_frame
 from recsys.params import Parametrized
 from recsys.request import Names, Query, Unknown
 
@@ -252,7 +252,7 @@ class Recommender(Parametrized, ABC):
         served = np.flatnonzero(asked.served)
         # No more columns than candidates, however large the k.
         width = min(k, len(self.items_) if allowed is None else len(allowed))
-        codes, scores = no_lists(len(asked.ids), width)
+        codes, scores = empty_lists(len(asked.ids), width)
         taken = asked.history if len(served) == len(asked.ids) else asked.history[served]
         query = Query(asked.users[served], taken, None if contexts is None else contexts.take(served))
         codes[served], scores[served] = self.top_k_codes(query, width, allowed=allowed, filter_seen=filter_seen)

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.base import Query, Recommender
-from recsys.kernels.topk import top_k_dot
-from recsys.lists import Lists, Seen, seen_rows
+from recsys.kernels.topk import Lists, top_k_dot
+from recsys.lists import Seen, seen_rows
 
 
 class FactorRecommender(Recommender):

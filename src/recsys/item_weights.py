@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from recsys.base import Query, Recommender
 from recsys.data import Dataset, Histories
 from recsys.kernels.history import rank_history, score_history, score_history_pairs
-from recsys.lists import Lists, Seen
+from recsys.kernels.topk import Lists
+from recsys.lists import Seen
 
 
 class LinearRecommender(Recommender):

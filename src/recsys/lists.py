@@ -7,10 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.data import Histories, Vocabulary, frames
-from recsys.kernels.topk import top_k_scores
+from recsys.kernels.topk import Lists, empty_lists, top_k_scores
 
-Lists = tuple[NDArray[np.int64], NDArray[np.float32]]
-"""Codes (n, k), best first, padded with -1, and their scores, padded with -inf."""
 BLOCK_BYTES = 64 * 2**20
 """Size of the largest block of scores, users x items x 4 bytes, that is held at a time."""
 
@@ -55,17 +53,12 @@ def best_of(
     n_jobs: int = -1,
 ) -> Lists:
     """The k best of each row of a table (n_rows, n_items), of which `score` makes the rows of a slice; none is `seen`."""
-    codes, scores = no_lists(n_rows, k)
+    codes, scores = empty_lists(n_rows, k)
     block = block_rows(n_items)
     for start in range(0, n_rows, block):
         rows = slice(start, min(start + block, n_rows))
         codes[rows], scores[rows] = top_k_scores(score(rows), k, n_jobs=n_jobs, **seen_rows(seen, rows))
     return codes, scores
-
-
-def no_lists(n_rows: int, k: int) -> Lists:
-    """Lists of nothing."""
-    return np.full((n_rows, k), -1, np.int64), np.full((n_rows, k), -np.inf, np.float32)
 
 
 def list_frame(heads: tuple[str, str], ids: NDArray[Any], vocabulary: Vocabulary, lists: Lists, kind: str) -> Any:

@@ -38,7 +38,7 @@ def test_every_kernel_is_compiled_for_one_type_whatever_models_call_it():
     compiled = json.loads(found.stdout)
     entries = [
         "_rank",
-        "_offer",
+        "offer",
         "_solve_rows",
         "_descend_rows",
         "svd_epoch",

@@ -10,9 +10,11 @@ from tests.models.worked import Golden, near
 
 from recsys import MultVAE
 from recsys.models.autoencoders.multvae import MultVAENet
+from recsys.models.fields.dcn import DCNNet
 from recsys.models.fields.deepfm import DeepFMNet
 from recsys.models.graph.lightgcn import LightGCNNet
 from recsys.models.sequence.sasrec import SASRecNet
+from recsys.nn.cross import MatrixCross, MixCross, VectorCross
 from recsys.nn.graph import normalized_adjacency, propagate
 from recsys.nn.interactions import pairwise_interaction
 from recsys.nn.losses import bce_loss, bpr_loss, gbce_loss, kl_loss, multinomial_loss, softmax_loss
@@ -44,6 +46,63 @@ def test_13_deepfm(golden: Golden) -> None:
         near(net.deep(vectors.flatten(1)), [[wanted["deep"]]])
     near(logit, [wanted["logit"]])
     near(torch.sigmoid(logit), [wanted["p"]])
+
+
+def crossed(layers: Any, x: torch.Tensor, n_layers: int) -> Any:
+    """Outputs of the first layer, of the first two, and so on."""
+    return [layers(n).double()(x[None])[0] for n in range(1, n_layers + 1)]
+
+
+def test_25_cross_layers_of_dcn(golden: Golden) -> None:
+    g = golden("25_dcn")
+    i, wanted = g["inputs"], g["expected"]
+    x = tensor(i["x0"])
+
+    def vector(n: int) -> VectorCross:
+        net = VectorCross(3, n).double()
+        net.weight.copy_(tensor(i["w"])[:n])
+        net.bias.copy_(tensor(i["b"])[:n])
+        return net
+
+    def matrix(n: int) -> MatrixCross:
+        net = MatrixCross(3, n).double()
+        for layer, weight, bias in zip(net.layers, i["W"], i["b"], strict=False):
+            layer.weight.copy_(tensor(weight))  # the worked example applies W from the left, as a linear layer does
+            layer.bias.copy_(tensor(bias))
+        return net
+
+    def mix(n: int) -> MixCross:
+        net = MixCross(3, n, 2, 2).double()
+        for part, name in ((net.down, "V"), (net.core, "C"), (net.up, "U")):
+            part.copy_(tensor(i[name])[None])
+        net.bias.copy_(tensor(i["b"])[:n])
+        net.gate[0].weight.copy_(tensor(i["gates"]))
+        return net
+
+    with torch.no_grad():
+        near(crossed(vector, x, 2), wanted["v1_layers"])
+        near(crossed(matrix, x, 2), wanted["v2_layers"])
+        near(torch.softmax(mix(1).gate[0](x), 0), wanted["mix_gate"])
+        near(crossed(mix, x, 1), [wanted["mix_layer1"]])
+
+
+@pytest.mark.parametrize("structure", ["parallel", "stacked"])
+def test_25_heads_of_dcn(golden: Golden, structure: str) -> None:
+    g = golden("25_dcn")
+    i, wanted = g["inputs"], g["expected"]
+    cross = VectorCross(3, 2)
+    net = DCNNet((1, 1, 1), (0, 1, 2), 1, cross, (2,), stacked=structure == "stacked").double()
+    with torch.no_grad():
+        cross.weight.copy_(tensor(i["w"]))
+        cross.bias.copy_(tensor(i["b"]))
+        net.deep[0].weight.copy_(tensor(i["deep_W"]).T)
+        net.deep[0].bias.zero_()
+        net.logit.weight.copy_(tensor([i[f"{structure}_logit_w"]]))
+        net.logit.bias.zero_()
+        vectors = tensor(i["x0"])[None, :, None]
+        near(net.head(torch.zeros(1, dtype=torch.float64), vectors), [wanted[f"{structure}_logit_v1"]])
+        if structure == "parallel":
+            near(net.deep(vectors.flatten(1)), [wanted["deep_hidden"]])
 
 
 def multvae(g: dict[str, Any]) -> MultVAENet:

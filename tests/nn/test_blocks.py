@@ -9,7 +9,7 @@ from torch import nn
 from recsys.nn.attention import CausalBlock
 from recsys.nn.graph import normalized_adjacency, propagate
 from recsys.nn.interactions import pairwise_interaction
-from recsys.nn.mlp import mlp
+from recsys.nn.mlp import BatchNorm, mlp
 
 
 @pytest.fixture(autouse=True)
@@ -204,7 +204,7 @@ def kinds(net):
 
 def test_all_layers_but_the_last_are_followed_by_norm_activation_and_dropout():
     net = mlp(4, 3, 2, dropout=0.3, activation=nn.Tanh, batch_norm=True)
-    assert kinds(net) == [nn.Linear, nn.BatchNorm1d, nn.Tanh, nn.Dropout, nn.Linear]
+    assert kinds(net) == [nn.Linear, BatchNorm, nn.Tanh, nn.Dropout, nn.Linear]
     assert net[3].p == 0.3
     assert net[1].num_features == 3
     assert kinds(mlp(4, 3, 2)) == [nn.Linear, nn.ReLU, nn.Linear]
@@ -230,3 +230,13 @@ def test_pairwise_interaction_is_the_double_loop_over_fields(n_fields):
 def test_one_field_interacts_with_nothing():
     e = torch.randn(4, 1, 3, dtype=torch.float64)
     torch.testing.assert_close(pairwise_interaction(e), torch.zeros(4, dtype=torch.float64))
+
+
+def test_a_batch_of_one_row_is_normalized_by_what_was_met_before():
+    norm, plain = BatchNorm(4), nn.BatchNorm1d(4)
+    for rows in (torch.randn(9, 4), 3 + torch.randn(7, 4)):
+        torch.testing.assert_close(norm(rows), plain(rows))
+    row = torch.randn(1, 4)
+    before = norm.running_mean.clone()
+    torch.testing.assert_close(norm(row), plain.eval()(row))
+    torch.testing.assert_close(norm.running_mean, before)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from recsys.errors import DataError, ParameterError
 from recsys.kernels.parallel import over_rows
 from recsys.kernels.tile import CHUNK, any_above
-from recsys.kernels.topk import LAYOUT, Lists, _empty_lists, _offer, sort_heaps
+from recsys.kernels.topk import LAYOUT, Lists, empty_lists, offer, sort_heaps
 
 BLOCK = 1024
 """Sums that are marked as changed together: with fewer the marks are too many to guess, with more there is too much to
@@ -78,7 +78,7 @@ def _rank_rows(
             for c in range(block * CHUNKS, (block + 1) * CHUNKS):
                 if any_above(chunks, c, 0, worst):
                     n = min(CHUNK, n_places - c * CHUNK)
-                    _offer(chunks[c : c + 1], one, c * CHUNK, n, seen_at, seen_end, seen_items, items, scores, width)
+                    offer(chunks[c : c + 1], one, c * CHUNK, n, seen_at, seen_end, seen_items, items, scores, width)
                     worst = scores[0, 0]
             if dirty[block]:
                 chunks[block * CHUNKS : (block + 1) * CHUNKS] = 0.0
@@ -136,7 +136,7 @@ def rank_history(
     n_places = n_items if allowed is None else len(allowed)
     seen_indptr = np.zeros(n_rows + 1, np.int64) if seen is None else np.require(seen.indptr, np.int64, LAYOUT)
     seen_items = np.empty(0, np.int32) if seen is None else np.require(seen.indices, np.int32, LAYOUT)
-    items, scores = _empty_lists(n_rows, k)
+    items, scores = empty_lists(n_rows, k)
     width = min(k, n_places)
 
     def rank(start: int, stop: int) -> None:

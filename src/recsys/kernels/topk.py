@@ -17,6 +17,7 @@ from recsys.kernels.parallel import n_threads, over_rows
 from recsys.kernels.tile import CHUNK, TILE_ITEMS, TILE_USERS, any_above, pack_users, score_block
 
 Lists = tuple[NDArray[np.int64], NDArray[np.float32]]
+"""Codes (n, k), best first, padded with -1, and their scores, padded with -inf."""
 LAYOUT: tuple[Literal["C"], Literal["A"], Literal["W"]] = ("C", "A", "W")
 """What the kernels are compiled for: contiguous, aligned, writable. Anything else is copied."""
 
@@ -48,7 +49,7 @@ def sift_down(scores, items, row, size):
 
 
 @njit(cache=True, nogil=True)
-def _offer(block, n_rows, first, n_items, seen_at, seen_end, seen_items, best_items, best_scores, width):
+def offer(block, n_rows, first, n_items, seen_at, seen_end, seen_items, best_items, best_scores, width):
     """Offer scores block[:n_rows, :n_items] of the items from `first` on to each row's heap of `width` entries.
 
     Items come in ascending order, so a newcomer equal to the worst entry kept has the larger code and loses: one strict
@@ -97,7 +98,7 @@ def _rank(users, vectors, n_rows, seen_at, seen_end, seen_items, best_items, bes
     for first in range(0, vectors.shape[0], ITEMS_IN_BLOCK):
         stop = min(first + ITEMS_IN_BLOCK, vectors.shape[0])
         score_block(users, vectors, first, stop, panel, block)
-        _offer(block, n_rows, first, stop - first, seen_at, seen_end, seen_items, best_items, best_scores, width)
+        offer(block, n_rows, first, stop - first, seen_at, seen_end, seen_items, best_items, best_scores, width)
 
 
 def top_k_scores(
@@ -114,12 +115,12 @@ def top_k_scores(
     """
     table = _floats(scores, "scores (B, I)")
     seen = _Seen(len(table), seen_indptr, seen_items)
-    items, best = _empty_lists(len(table), k)
+    items, best = empty_lists(len(table), k)
     width = min(k, table.shape[1])
 
     def rank(low: int, high: int) -> None:
         lists = items[low:high], best[low:high]
-        _offer(table[low:high], high - low, 0, table.shape[1], *seen.rows(low, high), *lists, width)
+        offer(table[low:high], high - low, 0, table.shape[1], *seen.rows(low, high), *lists, width)
         sort_heaps(*lists, high - low, width)
 
     if width and len(table):
@@ -149,7 +150,7 @@ def top_k_dot(
             f"top_k_dot needs vectors of one length, got {users.shape[1]} (users), {vectors.shape[1]} (items)"
         )
     seen = _Seen(len(users), seen_indptr, seen_items)
-    items, best = _empty_lists(len(users), k)
+    items, best = empty_lists(len(users), k)
     width = min(k, len(vectors))
     n_rows = _rows_in_block(len(users), n_threads(n_jobs))
 
@@ -199,7 +200,8 @@ def _floats(values: ArrayLike, name: str) -> NDArray[np.float32]:
     return table
 
 
-def _empty_lists(n_rows: int, k: int) -> Lists:
+def empty_lists(n_rows: int, k: int) -> Lists:
+    """Lists of nothing."""
     if k < 0:
         raise ParameterError(f"k must be at least 0, got {k}")
     return np.full((n_rows, k), -1, np.int64), np.full((n_rows, k), -np.inf, np.float32)

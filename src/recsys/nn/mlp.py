@@ -3,21 +3,38 @@
 import itertools
 from collections.abc import Callable
 
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Batch normalization; a batch of one row, which has no deviation, is normalized by the running statistics."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Rows (B, D) to rows of the same shape."""
+        if self.training and len(input) == 1:
+            return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(input)
+
+
+def hidden_layers(
+    *dims: int, dropout: float = 0.0, activation: Callable[[], nn.Module] = nn.ReLU, batch_norm: bool = False
+) -> nn.Sequential:
+    """Linear layers dims[0] -> dims[1] -> ..., each followed by norm, activation and dropout."""
+    layers: list[nn.Module] = []
+    for fan_in, fan_out in itertools.pairwise(dims):
+        layers.append(nn.Linear(fan_in, fan_out))
+        if batch_norm:
+            layers.append(BatchNorm(fan_out))
+        layers.append(activation())
+        if dropout:
+            layers.append(nn.Dropout(dropout))
+    return nn.Sequential(*layers)
 
 
 def mlp(
     *dims: int, dropout: float = 0.0, activation: Callable[[], nn.Module] = nn.ReLU, batch_norm: bool = False
 ) -> nn.Sequential:
-    """Linear layers dims[0] -> dims[1] -> ...; all but the last are followed by norm, activation and dropout."""
-    layers: list[nn.Module] = []
-    for i, (fan_in, fan_out) in enumerate(itertools.pairwise(dims)):
-        layers.append(nn.Linear(fan_in, fan_out))
-        if i == len(dims) - 2:
-            break
-        if batch_norm:
-            layers.append(nn.BatchNorm1d(fan_out))
-        layers.append(activation())
-        if dropout:
-            layers.append(nn.Dropout(dropout))
-    return nn.Sequential(*layers)
+    """`hidden_layers` and one more linear layer, which nothing follows."""
+    hidden = hidden_layers(*dims[:-1], dropout=dropout, activation=activation, batch_norm=batch_norm)
+    return nn.Sequential(*hidden, nn.Linear(dims[-2], dims[-1]))

@@ -16,7 +16,8 @@ from recsys.item_weights import as_dense, check_square
 from recsys.kernels.history import rank_history, score_history, score_history_pairs
 from recsys.kernels.measures import Rows
 from recsys.kernels.similarity import predict_pairs, similarity_table, top_k_similar, turned
-from recsys.lists import Lists, Seen, block_rows
+from recsys.kernels.topk import Lists
+from recsys.lists import Seen, block_rows
 from recsys.models.neighbors.knn import PAIR_BLOCK, NeighborRecommender
 from recsys.models.neighbors.levels import centered, row_means, weigh, with_data
 

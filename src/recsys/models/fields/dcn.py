@@ -1,0 +1,101 @@
+"""DCN: a cross network, which multiplies the fields with each other, and a deep network.
+
+Wang, Fu, Fu & Wang, "Deep & Cross Network for Ad Click Predictions", ADKDD 2017 (version 1); Wang et al., "DCN V2:
+Improved Deep & Cross Network and Practical Lessons for Web-scale Learning to Rank Systems", WWW 2021 (the others).
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from recsys.embedding import FieldEmbedding
+from recsys.families import FieldRecommender
+from recsys.families.field import FieldNet
+from recsys.nn.cross import MatrixCross, MixCross, VectorCross
+from recsys.nn.mlp import hidden_layers
+from recsys.params import Fraction, PositiveInt
+
+
+class DCNNet(FieldNet):
+    """Logit of a row from the field vectors side by side, which `cross` and `deep` read beside or after each other."""
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        slot_fields: Sequence[int],
+        embedding_dim: int,
+        cross: VectorCross | MatrixCross | MixCross,
+        hidden_dims: Sequence[int],
+        *,
+        stacked: bool,
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+    ):
+        super().__init__()
+        dim = len(sizes) * embedding_dim
+        self.stacked = stacked
+        # All that the networks get are these vectors and their products: ten times smaller they start near a flat spot.
+        self.embedding = FieldEmbedding(sizes, embedding_dim, fields=slot_fields, std=0.1, sparse=True)
+        self.cross = cross
+        self.deep = hidden_layers(dim, *hidden_dims, dropout=dropout, batch_norm=batch_norm)
+        hidden = hidden_dims[-1] if hidden_dims else dim
+        # Without a hidden layer what the deep network would say is the input itself, which the cross network passes on.
+        self.logit = nn.Linear(hidden if stacked or not hidden_dims else dim + hidden, 1)
+
+    def embed(self, codes: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Slots (B, S) and values (B, S) to linear parts (B,), which are 0, and field vectors (B, F, D)."""
+        vectors = self.embedding(codes, values)
+        return vectors.new_zeros(len(vectors)), vectors
+
+    def head(self, linear: Tensor, vectors: Tensor) -> Tensor:
+        """Linear parts (B,) and field vectors (B, F, D) to logits (B,)."""
+        x = vectors.flatten(1)
+        crossed = self.cross(x)
+        one_after_the_other = self.stacked or len(self.deep) == 0
+        last = self.deep(crossed) if one_after_the_other else torch.cat([crossed, self.deep(x)], 1)
+        return self.logit(last).squeeze(1) + linear
+
+
+class DCN(FieldRecommender):
+    """Deep & cross network: every cross layer raises the degree of the fields' products by one.
+
+    A row costs O(L D^2) for L cross layers over all fields' vectors, D numbers (version 1: O(L D)), and the deep
+    network.
+    """
+
+    embedding_dim: PositiveInt = 16
+    """Length of each field's vector."""
+    version: Literal[1, 2, "mix"] = 2
+    """1 crosses by a vector a layer, 2 by a matrix, "mix" by gated experts of low rank."""
+    structure: Literal["parallel", "stacked"] = "parallel"
+    """"parallel": both networks read the input, and one layer their outputs; "stacked": the deep one reads the cross
+    one's output."""
+    n_layers: PositiveInt = 3
+    """Cross layers."""
+    rank: PositiveInt | None = None
+    """Rank of version 2's matrices, None for full ones, and of the experts, None for a quarter of their size."""
+    n_experts: PositiveInt = 4
+    """Experts of version "mix"."""
+    hidden_dims: tuple[PositiveInt, ...] = (400, 400, 400)
+    """Widths of the deep network's hidden layers; () leaves the cross network alone."""
+    dropout: Fraction = 0.0
+    """Share of hidden units that a training step leaves out."""
+    batch_norm: bool = False
+    """Whether hidden layers are normalized over the batch, before their activation."""
+
+    def _network(self) -> DCNNet:
+        return DCNNet(
+            self.field_sizes_, self.slot_fields_, self.embedding_dim, self._cross_network(), self.hidden_dims,
+            stacked=self.structure == "stacked", dropout=self.dropout, batch_norm=self.batch_norm,
+        )  # fmt: skip
+
+    def _cross_network(self) -> VectorCross | MatrixCross | MixCross:
+        dim = len(self.field_sizes_) * self.embedding_dim
+        if self.version == 1:
+            return VectorCross(dim, self.n_layers)
+        if self.version == 2:
+            return MatrixCross(dim, self.n_layers, self.rank)
+        rank = max(1, dim // 4) if self.rank is None else self.rank
+        return MixCross(dim, self.n_layers, rank, self.n_experts)

@@ -1,0 +1,79 @@
+"""Cross networks: products of the inputs with each other, one degree a layer.
+
+With x_0 the input, a layer adds to x_l the product, number by number, of x_0 and something linear in x_l; nothing
+else is nonlinear, except within the experts of `MixCross`.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class VectorCross(nn.Module):
+    """x_{l+1} = x_0 (x_l . w_l) + b_l + x_l: (B, D) to (B, D), 2 D parameters a layer.
+
+    Wang, Fu, Fu & Wang, "Deep & Cross Network for Ad Click Predictions", ADKDD 2017.
+    """
+
+    def __init__(self, dim: int, n_layers: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(n_layers, dim).normal_(0, dim**-0.5))
+        self.bias = nn.Parameter(torch.zeros(n_layers, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Rows (B, D) to rows of the same shape."""
+        first = x
+        for weight, bias in zip(self.weight, self.bias, strict=True):
+            x = first * (x @ weight)[:, None] + bias + x
+        return x
+
+
+class MatrixCross(nn.Module):
+    """x_{l+1} = x_0 * (W_l x_l + b_l) + x_l, number by number: (B, D) to (B, D), D^2 + D parameters a layer.
+
+    With a `rank` W_l is a product U_l V_l of (D, rank) and (rank, D). Wang et al., "DCN V2: Improved Deep & Cross
+    Network and Practical Lessons for Web-scale Learning to Rank Systems", WWW 2021.
+    """
+
+    def __init__(self, dim: int, n_layers: int, rank: int | None = None):
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.Linear(dim, dim)
+            if rank is None
+            else nn.Sequential(nn.Linear(dim, rank, bias=False), nn.Linear(rank, dim))
+            for _ in range(n_layers)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Rows (B, D) to rows of the same shape."""
+        first = x
+        for layer in self.layers:
+            x = first * layer(x) + x
+        return x
+
+
+class MixCross(nn.Module):
+    """x_{l+1} = sum over experts k of g_k x_0 * (U_k tanh(C_k tanh(V_k^T x_l)) + b_l) + x_l: (B, D) to (B, D).
+
+    The gates g are a softmax over the K experts of what a linear map makes of x_l; U_k and V_k are (D, rank), C_k is
+    (rank, rank), of each layer's own. The mixture of low-rank layers of DCN V2 (see `MatrixCross`).
+    """
+
+    def __init__(self, dim: int, n_layers: int, rank: int, n_experts: int):
+        super().__init__()
+        self.down = nn.Parameter(torch.empty(n_layers, n_experts, dim, rank).normal_(0, dim**-0.5))
+        self.core = nn.Parameter(torch.empty(n_layers, n_experts, rank, rank).normal_(0, rank**-0.5))
+        self.up = nn.Parameter(torch.empty(n_layers, n_experts, dim, rank).normal_(0, rank**-0.5))
+        self.bias = nn.Parameter(torch.zeros(n_layers, dim))
+        self.gate = nn.ModuleList(nn.Linear(dim, n_experts, bias=False) for _ in range(n_layers))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Rows (B, D) to rows of the same shape."""
+        first = x
+        for down, core, up, bias, gate in zip(self.down, self.core, self.up, self.bias, self.gate, strict=True):
+            narrow = torch.tanh(torch.einsum("bd,kdr->bkr", x, down))
+            narrow = torch.tanh(torch.einsum("bkr,ksr->bks", narrow, core))
+            # The gates add up to 1, so that the bias needs none.
+            mixed = torch.einsum("bk,bks,kds->bd", F.softmax(gate(x), 1), narrow, up)
+            x = first * (mixed + bias) + x
+        return x
