@@ -1,10 +1,10 @@
-import itertools
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tests.models.fields.truth import as_data, log_loss, truth_table
 
 from recsys import DCN, Dataset
 from recsys.errors import ParameterError
@@ -18,32 +18,15 @@ def quick(**parameters: Any) -> DCN:
     return DCN(verbose=0, device="cpu", **(small | parameters))
 
 
-def parity(fields: int, copies: int = 60) -> pd.DataFrame:
-    """All settings of binary fields, each with the parity of its ones as the label: no field alone says anything."""
-    rows = np.array(list(itertools.product((0, 1), repeat=fields)) * copies)
-    frame = pd.DataFrame(rows, columns=[f"field{i}" for i in range(fields)])
-    return frame.assign(label=rows.sum(1) % 2)
-
-
-def as_data(frame: pd.DataFrame) -> Dataset:
-    columns = [name for name in frame.columns if name != "label"]
-    return Dataset(frame, user_col=None, item_col=None, context_cols=columns)
-
-
-def log_loss(model: DCN, frame: pd.DataFrame) -> float:
-    p = model.predict(frame).astype(float)
-    return float(-np.mean(np.log(np.where(frame["label"] == 1, p, 1 - p))))
-
-
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_cross_network_alone_learns_what_no_linear_model_sees(version: Any) -> None:
-    frame = parity(2)
+    frame = truth_table(2)
     model = quick(version=version, hidden_dims=()).fit(as_data(frame))
     assert log_loss(model, frame) < 0.1
 
 
 def test_three_fields_together_take_a_second_cross_layer() -> None:
-    frame = parity(3)
+    frame = truth_table(3)
     one, two = (quick(version=2, hidden_dims=(), n_layers=n, epochs=120).fit(as_data(frame)) for n in (1, 2))
     assert log_loss(one, frame) > 0.68
     assert log_loss(two, frame) < 0.1
@@ -52,13 +35,13 @@ def test_three_fields_together_take_a_second_cross_layer() -> None:
 @pytest.mark.parametrize("structure", ["parallel", "stacked"])
 @pytest.mark.parametrize("version", VERSIONS)
 def test_both_structures_learn(version: Any, structure: Any) -> None:
-    frame = parity(3)
+    frame = truth_table(3)
     model = quick(version=version, structure=structure, batch_norm=True, epochs=40).fit(as_data(frame))
     assert log_loss(model, frame) < 0.1
 
 
 def test_networks_stand_beside_or_after_each_other() -> None:
-    frame = parity(2)
+    frame = truth_table(2)
     beside, after = (quick(structure=name, epochs=1).fit(as_data(frame)).module_ for name in ("parallel", "stacked"))
     assert beside.logit.in_features == 2 * 4 + 16
     assert after.logit.in_features == 16
@@ -84,7 +67,7 @@ def test_networks_stand_beside_or_after_each_other() -> None:
     ],
 )  # fmt: skip
 def test_versions_and_their_sizes(parameters: Any, kind: Any, shapes: Any) -> None:
-    cross = quick(epochs=1, **parameters).fit(as_data(parity(2))).module_.cross
+    cross = quick(epochs=1, **parameters).fit(as_data(truth_table(2))).module_.cross
     assert isinstance(cross, kind)
     assert [tuple(one.shape) for one in cross.parameters()] == shapes
 

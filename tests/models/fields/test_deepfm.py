@@ -1,4 +1,3 @@
-import itertools
 from typing import Any
 
 import numpy as np
@@ -6,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.models.fields.truth import as_data, log_loss, truth_table
 
 from recsys import Dataset, DeepFM
 from recsys.errors import UnsupportedError
@@ -16,23 +16,6 @@ from recsys.nn.interactions import pairwise_interaction
 def quick(**parameters: Any) -> DeepFM:
     small = {"embedding_dim": 4, "hidden_dims": (16,), "dropout": 0.0, "epochs": 30, "batch_size": 64}
     return DeepFM(verbose=0, device="cpu", **(small | {"learning_rate": 0.01} | parameters))
-
-
-def truth_table(fields: int, copies: int = 60) -> pd.DataFrame:
-    """All settings of binary fields, each with the parity of its ones as the label: no field alone says anything."""
-    rows = np.array(list(itertools.product((0, 1), repeat=fields)) * copies)
-    frame = pd.DataFrame(rows, columns=[f"field{i}" for i in range(fields)])
-    return frame.assign(label=rows.sum(1) % 2)
-
-
-def as_data(frame: pd.DataFrame, **roles: Any) -> Dataset:
-    columns = [name for name in frame.columns if name not in ("label", "weight", "rating")]
-    return Dataset(frame, user_col=None, item_col=None, context_cols=columns, **roles)
-
-
-def log_loss(model: DeepFM, frame: pd.DataFrame) -> float:
-    p = model.predict(frame).astype(float)
-    return float(-np.mean(np.log(np.where(frame["label"] == 1, p, 1 - p))))
 
 
 def net(sizes: tuple[int, ...] = (3, 4, 2, 5), dim: int = 3, hidden: tuple[int, ...] = (7,)) -> DeepFMNet:
