@@ -53,6 +53,7 @@ class Bound:
 Positive = Annotated[float, Bound(0, open_low=True)]
 NonNegative = Annotated[float, Bound(0)]
 Fraction = Annotated[float, Bound(0, 1, open_high=True)]
+Factor = Annotated[float, Bound(0, 1, open_low=True)]
 UnitInterval = Annotated[float, Bound(0, 1)]
 PositiveInt = Annotated[int, Bound(1)]
 NonNegativeInt = Annotated[int, Bound(0)]

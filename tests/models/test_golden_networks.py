@@ -27,7 +27,7 @@ def tensor(values: Any) -> torch.Tensor:
 def test_13_deepfm(golden: Golden) -> None:
     g = golden("13_deepfm")
     i, wanted = g["inputs"], g["expected"]
-    net = DeepFMNet((2, 3), (0, 1), 2, (3,), 0.0).double()
+    net = DeepFMNet((2, 3), (0, 1), 2, (3,)).double()
     with torch.no_grad():
         net.embedding.table.vectors.copy_(tensor([row for field in i["embeddings"] for row in field]))
         net.linear.table.vectors.copy_(tensor([[w] for field in i["linear"] for w in field]))

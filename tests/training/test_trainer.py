@@ -34,8 +34,8 @@ def test_each_epoch_runs_over_every_example_once_in_another_order() -> None:
     examples = LineExamples(50)
     with seeded(0):
         trainer(epochs=3, batch_size=16).run(LineNet(), examples, squares)
-    assert [len(batch) for batch in examples.batches] == [16, 16, 16, 2] * 3
-    epochs = [[row for batch in examples.batches[4 * e : 4 * e + 4] for row in batch] for e in range(3)]
+    assert [len(batch) for batch in examples.seen_batches] == [16, 16, 16, 2] * 3
+    epochs = [[row for batch in examples.seen_batches[4 * e : 4 * e + 4] for row in batch] for e in range(3)]
     assert [sorted(epoch) for epoch in epochs] == [list(range(50))] * 3
     assert epochs[0] != epochs[1] != epochs[2]
     assert epochs[0] != sorted(epochs[0])
@@ -44,7 +44,7 @@ def test_each_epoch_runs_over_every_example_once_in_another_order() -> None:
 def test_a_batch_larger_than_the_data_is_all_of_it() -> None:
     examples = LineExamples(5)
     trainer(epochs=1, batch_size=1000).run(LineNet(), examples, squares)
-    assert [sorted(batch) for batch in examples.batches] == [[0, 1, 2, 3, 4]]
+    assert [sorted(batch) for batch in examples.seen_batches] == [[0, 1, 2, 3, 4]]
 
 
 def test_steps_are_those_of_adam_with_decayed_weights() -> None:
@@ -133,7 +133,7 @@ def test_the_loss_of_an_epoch_is_the_mean_over_its_batches() -> None:
 
     with seeded(0):
         log = trainer(epochs=2, batch_size=16).run(LineNet(), examples, numbers)
-    means = [float(examples.y[batch].mean()) for batch in examples.batches]
+    means = [float(examples.y[batch].mean()) for batch in examples.seen_batches]
     np.testing.assert_allclose(log["loss"], [np.mean(means[:4]), np.mean(means[4:])], rtol=1e-5)
 
 

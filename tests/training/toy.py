@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from recsys.embedding import Embedding
-from recsys.training import Checkpoint, Trainer, seeded
+from recsys.training import Checkpoint, Trainer, make_optimizers, seeded
 
 SLOPES = torch.tensor([1.0, -2.0, 0.5])
 LEVELS = torch.tensor([3.0, -1.0, 0.0, 0.0])
@@ -28,7 +28,7 @@ class LineExamples:
         self.x = torch.randn(n_rows, 3, generator=generator)
         self.group = torch.randint(3, (n_rows,), generator=generator)
         self.y = self.x @ SLOPES + LEVELS[self.group]
-        self.batches: list[list[int]] = []
+        self.seen_batches: list[list[int]] = []
 
     def __len__(self) -> int:
         return len(self.y)
@@ -38,7 +38,7 @@ class LineExamples:
         return self
 
     def batch(self, rows: Tensor) -> Rows:
-        self.batches.append(rows.tolist())
+        self.seen_batches.append(rows.tolist())
         return Rows(self.x[rows], self.group[rows], self.y[rows])
 
 
@@ -76,7 +76,9 @@ def stopping(at_step: int) -> Callable[[Any, Rows], Tensor]:
 
 
 def trainer(**changes: Any) -> Trainer:
-    settings: dict[str, Any] = {"epochs": 5, "batch_size": 16, "learning_rate": 0.05, "verbose": 0, "name": "Line"}
+    rate, decay = changes.pop("learning_rate", 0.05), changes.pop("weight_decay", 0.0)
+    changes.setdefault("optimizers", lambda net: make_optimizers(net, "adam", rate, decay))
+    settings: dict[str, Any] = {"epochs": 5, "batch_size": 16, "verbose": 0, "name": "Line"}
     return Trainer(**{**settings, **changes})
 
 

@@ -2,7 +2,7 @@
 
 from recsys.embedding.bags import EmbeddingBag
 from recsys.embedding.fields import FieldEmbedding
-from recsys.embedding.optim import RowwiseAdagrad, SparseAdam
+from recsys.embedding.optim import FTRL, SGD, Adagrad, RowwiseAdagrad, SparseAdam
 from recsys.embedding.table import Embedding
 
-__all__ = ["Embedding", "EmbeddingBag", "FieldEmbedding", "RowwiseAdagrad", "SparseAdam"]
+__all__ = ["FTRL", "SGD", "Adagrad", "Embedding", "EmbeddingBag", "FieldEmbedding", "RowwiseAdagrad", "SparseAdam"]

@@ -1,12 +1,6 @@
-"""Models of rows of fields: user columns, item columns and context columns in, one logit out.
-
-A field is a column; a slot is one of its entries in a row (a tag column has as many as its longest row). Every slot
-is a code and a value that multiplies the code's vector: 1 for a category, the number itself for a numeric column.
-"""
+"""Models of rows of fields: user columns, item columns and context columns in, one logit out."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
@@ -15,17 +9,24 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from recsys.base import Query
-from recsys.data import Column, Dataset, Features
+from recsys.data import Dataset, Features
 from recsys.data.features import encode_rows
 from recsys.errors import DataError
 from recsys.families.neural import NeuralRecommender
-from recsys.params import PositiveInt
-from recsys.training import Examples, Negatives
+from recsys.families.slots import Slots, Table, at, column_width, joined, unknown
+from recsys.params import NonNegative, PositiveInt
+from recsys.training import Examples, Negatives, make_optimizers
+from recsys.training.optimizers import Rule
 
 PAIR_CHUNK = 32_768
 """Pairs of user and item whose fields are held at a time when the catalog is ranked."""
+
+
+Half = tuple[Tensor, ...]
+"""What one side of a pair is to a network; the first is the linear part (B,)."""
 
 
 class FieldNet(nn.Module):
@@ -42,83 +43,22 @@ class FieldNet(nn.Module):
     def head(self, linear: Tensor, vectors: Tensor) -> Tensor:
         """Linear parts (B,) and field vectors (B, F, D) to logits (B,)."""
 
+    def half(self, linear: Tensor, vectors: Tensor) -> Half:
+        """What rows of one side, as `embed` gives them, bring to every pair: tensors whose first dimension is the rows.
+
+        A network whose first step is linear takes it here, once a row instead of once a pair.
+        """
+        return linear, vectors
+
+    def pairs(self, people: Half, things: Half) -> Tensor:
+        """Logits (B, C) of every pair of B rows of one side and C of the other, from their halves."""
+        linear = (people[0][:, None] + things[0]).flatten()
+        vectors = (people[1][:, None] + things[1]).flatten(0, 1)
+        return self.head(linear, vectors).view(len(people[0]), -1)
+
     def forward(self, codes: Tensor, values: Tensor) -> Tensor:
         """Slots (B, S) and their values (B, S) to logits (B,)."""
         return self.head(*self.embed(codes, values))
-
-
-Table = tuple[Tensor, Tensor]
-"""Codes and values of slots, (n, S) each."""
-
-
-@dataclass(frozen=True)
-class Slots:
-    """Encoded rows of one side (users, items or contexts): codes and values (n, S), the field of each slot, field sizes."""
-
-    codes: NDArray[np.int64]
-    values: NDArray[np.float32]
-    fields: tuple[int, ...]
-    sizes: tuple[int, ...]
-
-    @classmethod
-    def of(
-        cls, n_rows: int, features: Features | None, *, with_id: bool, widths: Sequence[int] | None = None
-    ) -> "Slots":
-        """Slots of the id (where the side has one) and of every column, as many as it needs or as `widths` says."""
-        parts: list[tuple[NDArray[Any], NDArray[Any], int]] = []
-        if with_id:
-            parts.append((np.arange(n_rows)[:, None], np.ones((n_rows, 1)), n_rows))
-        columns = () if features is None else features.columns
-        fitted = [column_width(column) for column in columns] if widths is None else widths
-        parts += [column_slots(column, n_rows, width) for column, width in zip(columns, fitted, strict=True)]
-        codes = [np.empty((n_rows, 0), np.int64), *(part[0] for part in parts)]
-        values = [np.empty((n_rows, 0)), *(part[1] for part in parts)]
-        fields = [field for field, part in enumerate(parts) for _ in range(part[0].shape[1])]
-        return cls(
-            np.concatenate(codes, 1).astype(np.int64),
-            np.concatenate(values, 1).astype(np.float32),
-            tuple(fields),
-            tuple(part[2] for part in parts),
-        )
-
-    def tensors(self, device: torch.device) -> Table:
-        """Codes and values."""
-        return torch.from_numpy(self.codes).to(device), torch.from_numpy(self.values).to(device)
-
-    def table(self, device: torch.device) -> Table:
-        """Codes and values with one more row, which stands for an unknown id: all -1."""
-        codes, values = self.tensors(device)
-        return F.pad(codes, (0, 0, 0, 1), value=-1), F.pad(values, (0, 0, 0, 1))
-
-
-def column_width(column: Column) -> int:
-    """Slots of one column: a tag column has as many as its longest row."""
-    if column.kind == "vector":
-        return column.vectors.shape[1]
-    return max(int(np.diff(column.indptr).max(initial=0)), 1) if column.kind == "tags" else 1
-
-
-def column_slots(column: Column, n_rows: int, width: int) -> tuple[NDArray[Any], NDArray[Any], int]:
-    """Codes (n, s), values (n, s) and number of distinct codes of one column, s = `width`."""
-    if column.kind == "categorical":
-        return column.codes[:, None], np.ones((n_rows, 1)), max(column.size, 1)
-    if column.kind == "numeric":
-        return np.zeros((n_rows, 1), np.int64), column.values[:, None], 1
-    if column.kind == "vector":
-        return np.tile(np.arange(column.vectors.shape[1]), (n_rows, 1)), column.vectors, column.vectors.shape[1]
-    lengths = np.diff(column.indptr)
-    if lengths.max(initial=0) > width:
-        rows = int((lengths > width).sum())
-        raise DataError(
-            f"column {column.name!r} has {rows} rows of more than {width} tags, the most of a row when the model was "
-            "fitted; shorten them, or fit on such rows too"
-        )
-    codes = np.full((n_rows, width), -1, np.int64)
-    row = np.repeat(np.arange(n_rows), lengths)
-    codes[row, np.arange(len(column.codes)) - column.indptr[row]] = column.codes
-    # A mean over the tags, so that a row with many weighs no more than a row with one.
-    values = np.where(codes >= 0, 1 / np.maximum(lengths, 1)[:, None], 0)
-    return codes, values, max(column.size, 1)
 
 
 class FieldBatch(NamedTuple):
@@ -167,22 +107,6 @@ class FieldExamples:
         return FieldBatch(*joined(at(self.sides[0], users), at(self.sides[1], items), context), targets, weights)
 
 
-def at(table: Table, rows: Tensor) -> Table:
-    """Some rows of a table; row -1 is its last, the unknown id."""
-    return table[0][rows], table[1][rows]
-
-
-def joined(*parts: Table) -> Table:
-    """Slots of the user, the item and the context beside each other."""
-    return torch.cat([codes for codes, _ in parts], 1), torch.cat([values for _, values in parts], 1)
-
-
-def unknown(n_rows: int, like: Table) -> Table:
-    """Rows of a table of which nothing is known."""
-    codes, values = like
-    return codes.new_full((n_rows, codes.shape[1]), -1), values.new_zeros((n_rows, values.shape[1]))
-
-
 class FieldRecommender(NeuralRecommender):
     """A network over fields. Its target is `label` where the data has one, else `rating`, else drawn negatives.
 
@@ -196,10 +120,16 @@ class FieldRecommender(NeuralRecommender):
 
     n_negatives: PositiveInt = 4
     """Negatives drawn for each row of data that has neither labels nor ratings."""
+    optimizer: Rule = "adam"
+    """How parameters move; "rowwise_adagrad" keeps one number for each row of a table and is Adagrad elsewhere."""
+    embedding_decay: NonNegative | None = None
+    """`weight_decay` of the embedding tables, where that is another one. A table with more rows than a batch looks up
+    decays only in the rows that it does."""
 
     target_: str
     field_sizes_: tuple[int, ...]
     slot_fields_: tuple[int, ...]
+    numeric_slots_: tuple[int, ...]
     context_widths_: tuple[int, ...]
 
     def _prepare(self, data: Dataset) -> None:
@@ -219,9 +149,18 @@ class FieldRecommender(NeuralRecommender):
         self.slot_fields_ = tuple(
             int(start) + f for start, side in zip(starts, sides, strict=False) for f in side.fields
         )
+        self.numeric_slots_ = tuple(np.flatnonzero([one for side in sides for one in side.numeric]).tolist())
         if not self.field_sizes_:
             model = type(self).__name__
             raise DataError(f"{model}: this data has no column to learn from; pass context_cols=... to Dataset")
+
+    @property
+    def _sparse(self) -> bool:
+        """Whether a step should touch the rows of the batch alone: where the table has more rows than a batch looks up."""
+        return sum(self.field_sizes_) > self.batch_size * len(self.slot_fields_)
+
+    def _optimizers(self, net: nn.Module) -> list[Optimizer]:
+        return make_optimizers(net, self.optimizer, self.learning_rate, self.weight_decay, self.embedding_decay)
 
     def _sides(self) -> tuple[Slots, Slots]:
         """Slots of all users and of all items."""
@@ -295,25 +234,22 @@ class FieldRecommender(NeuralRecommender):
         with torch.inference_mode():
             context = self._context(query)
             some = at(users, self._to_device(query.users))
-            people = joined(some, unknown(len(query), catalog), context)
+            people = self._half(joined(some, unknown(len(query), catalog), context))
             for first in range(0, len(self.items_), PAIR_CHUNK):
                 # The last row of the item table stands for an unknown item, which is no candidate.
                 chunk = slice(first, min(first + PAIR_CHUNK, len(self.items_)))
                 part = catalog[0][chunk], catalog[1][chunk]
                 n = len(part[0])
-                things = self.module_.embed(*joined(unknown(n, users), part, unknown(n, context)))
+                things = self._half(joined(unknown(n, users), part, unknown(n, context)))
                 step = max(1, PAIR_CHUNK // n)
                 for start in range(0, len(query), step):
                     rows = slice(start, start + step)
-                    scores[rows, chunk] = self._cross(self.module_.embed(people[0][rows], people[1][rows]), things)
+                    some_people = tuple(tensor[rows] for tensor in people)
+                    scores[rows, chunk] = self.module_.pairs(some_people, things).float().cpu().numpy()
         return scores
 
-    def _cross(self, people: tuple[Tensor, Tensor], things: tuple[Tensor, Tensor]) -> NDArray[np.float32]:
-        """Scores (B, C) of every pair, from linear parts (B,) and (C,) and field vectors (B, F, D) and (C, F, D)."""
-        linear = (people[0][:, None] + things[0]).flatten()
-        vectors = (people[1][:, None] + things[1]).flatten(0, 1)
-        logits: Tensor = self.module_.head(linear, vectors)
-        return logits.float().cpu().numpy().reshape(len(people[0]), -1)
+    def _half(self, slots: Table) -> Half:
+        return self.module_.half(*self.module_.embed(*slots))
 
     def _context(self, query: Query) -> Table:
         """Slots of each row's context; all -1 where there is none."""

@@ -7,14 +7,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from recsys.base import Recommender
 from recsys.data import Dataset
 from recsys.errors import DataError, ParameterError
 from recsys.evaluation import evaluate
 from recsys.metrics import Metric, parse
-from recsys.params import NonNegative, NonNegativeInt, Positive, PositiveInt
-from recsys.training import Checkpoint, Examples, Trainer, pick_device, run_key, seeded
+from recsys.params import Factor, NonNegative, NonNegativeInt, Positive, PositiveInt
+from recsys.training import Checkpoint, Examples, Trainer, make_optimizers, pick_device, run_key, seeded
 
 
 class NeuralRecommender(Recommender):
@@ -25,11 +26,13 @@ class NeuralRecommender(Recommender):
     batch_size: PositiveInt = 1024
     """Examples a step."""
     learning_rate: Positive = 0.001
-    """Step size of Adam."""
+    """Step size of the optimizer."""
     weight_decay: NonNegative = 0.0
-    """Squared-norm penalty that Adam adds to the gradient."""
+    """Squared-norm penalty that the optimizer adds to the gradient; half of it times the squared weights."""
     patience: PositiveInt | None = None
     """Epochs without a better `monitor` before training stops; None runs all epochs. Needs `validation_data`."""
+    plateau_factor: Factor = 1.0
+    """What an epoch without a better `monitor` multiplies the learning rate by."""
     monitor: str = "ndcg@10"
     """Metric of the validation data that picks the best epoch, any name of `recsys.metrics`."""
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -57,6 +60,10 @@ class NeuralRecommender(Recommender):
     def _loss(self, net: Any, batch: Any) -> Tensor:
         """Loss of one batch."""
 
+    def _optimizers(self, net: nn.Module) -> list[Optimizer]:
+        """What moves the network's parameters."""
+        return make_optimizers(net, "adam", self.learning_rate, self.weight_decay)
+
     def _prepare(self, data: Dataset) -> None:
         """Set the fitted attributes that the network's sizes follow from."""
 
@@ -79,8 +86,8 @@ class NeuralRecommender(Recommender):
             trainer = Trainer(
                 epochs=self.epochs,
                 batch_size=self.batch_size,
-                learning_rate=self.learning_rate,
-                weight_decay=self.weight_decay,
+                optimizers=self._optimizers,
+                plateau_factor=self.plateau_factor,
                 patience=self.patience,
                 precision=self.precision,
                 verbose=self.verbose,

@@ -38,3 +38,13 @@ def mlp(
     """`hidden_layers` and one more linear layer, which nothing follows."""
     hidden = hidden_layers(*dims[:-1], dropout=dropout, activation=activation, batch_norm=batch_norm)
     return nn.Sequential(*hidden, nn.Linear(dims[-2], dims[-1]))
+
+
+def product(layer: nn.Linear, x: Tensor) -> Tensor:
+    """A linear layer without its bias: rows (B, D) to (B, H)."""
+    return F.linear(x, layer.weight)
+
+
+def both(left: Tensor, right: Tensor, layer: nn.Linear) -> Tensor:
+    """The layer on the sum of every pair of rows, from `product` of each, (B, H) and (C, H): (B C, H)."""
+    return ((left + layer.bias)[:, None] + right).flatten(0, 1)

@@ -3,6 +3,7 @@
 from recsys.training.checkpoint import Checkpoint, run_key
 from recsys.training.examples import Examples, PairExamples, ProfileExamples, SequenceExamples
 from recsys.training.negatives import Negatives
+from recsys.training.optimizers import make_optimizers
 from recsys.training.trainer import Trainer, pick_device, seeded
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "ProfileExamples",
     "SequenceExamples",
     "Trainer",
+    "make_optimizers",
     "pick_device",
     "run_key",
     "seeded",

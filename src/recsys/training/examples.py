@@ -1,6 +1,7 @@
 """Training examples as tensors on the device, indexed by a permutation: no per-row Python, no worker processes."""
 
-from typing import NamedTuple, Protocol, Self
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 import torch
@@ -21,6 +22,25 @@ class Examples(Protocol):
     def batch(self, rows: Tensor) -> NamedTuple:
         """The examples of these numbers (B,)."""
         ...
+
+
+@runtime_checkable
+class Stream(Protocol):
+    """Examples that are not held all at once: they come in batches, shuffled as they see fit."""
+
+    def batches(self, batch_size: int) -> Iterator[NamedTuple]:
+        """One epoch; every call draws its order from torch's default generator."""
+        ...
+
+
+def shuffled(examples: Examples | Stream, batch_size: int, device: torch.device) -> Iterator[NamedTuple]:
+    """One epoch of batches, in a fresh order drawn from torch's default generator."""
+    if isinstance(examples, Stream):
+        yield from examples.batches(batch_size)
+        return
+    order = torch.randperm(len(examples)).to(device)
+    for rows in order.split(batch_size) if len(order) else ():
+        yield examples.batch(rows)
 
 
 class PairBatch(NamedTuple):

@@ -15,10 +15,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm.auto import tqdm
 
-from recsys.embedding.optim import SparseAdam
 from recsys.errors import LoadError, ParameterError, TrainingError
 from recsys.training.checkpoint import Checkpoint, Progress, optimizer_tensors, restore_optimizer
-from recsys.training.examples import Examples
+from recsys.training.examples import Examples, shuffled
 
 LOGGER = logging.getLogger(__name__)
 CPU = torch.device("cpu")
@@ -72,8 +71,10 @@ class Trainer:
 
     epochs: int
     batch_size: int
-    learning_rate: float
-    weight_decay: float = 0.0
+    optimizers: Callable[[nn.Module], Sequence[Optimizer]]
+    """Makes what moves the network's parameters."""
+    plateau_factor: float = 1.0
+    """What an epoch without a better metric multiplies the learning rates by."""
     patience: int | None = None
     precision: str = "fp32"
     verbose: int = 1
@@ -95,18 +96,20 @@ class Trainer:
 
         The log has a row an epoch: epoch, loss (mean over batches), the monitored metric, seconds.
         """
-        optimizers = self._optimizers(net)
+        optimizers = self.optimizers(net)
         run = self._resume(net, optimizers)
         with tqdm(total=self.epochs, initial=len(run.log), disable=self.verbose < 1, desc=self.name) as bar:
             while len(run.log) < self.epochs and not self._should_stop(run):
                 start = time.perf_counter()
                 mean = self._epoch(net, examples, loss, optimizers)
                 row: dict[str, float] = {"epoch": len(run.log) + 1, "loss": mean}
-                self._check(net, row)
+                self._check(net, row, optimizers)
                 if validate is not None and self.monitor is not None:
                     net.eval()
                     row[self.monitor] = validate()
                     self._compare(net, run, row)
+                    if run.best_epoch != row["epoch"]:
+                        self._slow_down(optimizers)
                 run.log.append({**row, "seconds": time.perf_counter() - start})
                 bar.update()
                 bar.set_postfix({name: f"{value:.4g}" for name, value in row.items() if name != "epoch"})
@@ -122,41 +125,35 @@ class Trainer:
         self, net: nn.Module, examples: Examples, loss: Callable[..., Tensor], optimizers: Sequence[Optimizer]
     ) -> float:
         net.train()
-        order = torch.randperm(len(examples)).to(self.device)
-        total = torch.zeros((), device=self.device)
-        # Data can hold no example at all, as one user with one item holds no next item.
-        batches = order.split(self.batch_size) if len(order) else ()
-        for rows in batches:
+        total, n_batches = torch.zeros((), device=self.device), 0
+        for batch in shuffled(examples, self.batch_size, self.device):
             for optimizer in optimizers:
                 optimizer.zero_grad(set_to_none=True)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-                value = loss(net, examples.batch(rows))
+                value = loss(net, batch)
             value.backward()
             for optimizer in optimizers:
                 optimizer.step()
             total += value.detach()
-        return float(total) / max(len(batches), 1)
+            n_batches += 1
+        # Data can hold no example at all, as one user with one item holds no next item.
+        return float(total) / max(n_batches, 1)
 
-    def _optimizers(self, net: nn.Module) -> list[Optimizer]:
-        """Adam for dense parameters, and for tables with sparse gradients a step that touches only the batch's rows."""
-        sparse = [m.weight for m in net.modules() if getattr(m, "sparse", False) and isinstance(m.weight, nn.Parameter)]
-        taken = {id(one) for one in sparse}
-        dense = [one for one in net.parameters() if id(one) not in taken and one.requires_grad]
-        optimizers: list[Optimizer] = []
-        if dense:
-            optimizers.append(torch.optim.Adam(dense, self.learning_rate, weight_decay=self.weight_decay))
-        if sparse:
-            optimizers.append(SparseAdam(sparse, lr=self.learning_rate, weight_decay=self.weight_decay))
-        return optimizers
+    def _slow_down(self, optimizers: Sequence[Optimizer]) -> None:
+        """Multiply the learning rates by `plateau_factor`."""
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] *= self.plateau_factor
 
-    def _check(self, net: nn.Module, row: dict[str, float]) -> None:
+    def _check(self, net: nn.Module, row: dict[str, float], optimizers: Sequence[Optimizer]) -> None:
         """Refuse a run that diverged. The weights tell of a last step too large, which no later loss would show."""
         finite = torch.stack([torch.isfinite(one).all() for one in net.parameters()]).all()
         what = "loss" if not math.isfinite(row["loss"]) else None if bool(finite) else "weights"
         if what is not None:
+            rate = optimizers[0].param_groups[0]["lr"]
             raise TrainingError(
                 f"{self.name}: the {what} became NaN or infinite in epoch {row['epoch']} with "
-                f"learning_rate={self.learning_rate:g}; lower it, or look for extreme values in the data"
+                f"learning_rate={rate:g}; lower it, or look for extreme values in the data"
             )
 
     def _compare(self, net: nn.Module, run: Run, row: dict[str, float]) -> None:
@@ -187,7 +184,8 @@ class Trainer:
         if self.device.type == "cuda":
             tensors["rng.cuda"] = torch.cuda.get_rng_state(self.device)
         values = {"log": run.log, "best_score": run.best_score, "best_epoch": run.best_epoch}
-        self.checkpoint.write(Progress(tensors, values))
+        rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
+        self.checkpoint.write(Progress(tensors, {**values, "learning_rates": rates}))
 
     def _resume(self, net: nn.Module, optimizers: Sequence[Optimizer]) -> Run:
         """Where the run was cut off, with the network, the optimizers and the random state as they were."""
@@ -200,10 +198,14 @@ class Trainer:
             net.load_state_dict({n.removeprefix("net."): t for n, t in tensors.items() if n.startswith("net.")})
             for i, optimizer in enumerate(optimizers):
                 restore_optimizer(optimizer, f"optimizer{i}", tensors)
+            values = dict(progress.values)
+            for optimizer, rates in zip(optimizers, values.pop("learning_rates"), strict=True):
+                for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                    group["lr"] = rate
             torch.set_rng_state(tensors["rng.cpu"])
             if "rng.cuda" in tensors and self.device.type == "cuda":
                 torch.cuda.set_rng_state(tensors["rng.cuda"], self.device)
-            return Run(best=best or None, **progress.values)
+            return Run(best=best or None, **values)
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             path, what = self.checkpoint.path, shorten(str(error), 200)
             raise LoadError(f"{path} does not fit {self.name} ({what}); remove it to start over") from error

@@ -20,7 +20,7 @@ def quick(**parameters: Any) -> DeepFM:
 
 def net(sizes: tuple[int, ...] = (3, 4, 2, 5), dim: int = 3, hidden: tuple[int, ...] = (7,)) -> DeepFMNet:
     torch.manual_seed(0)
-    one = DeepFMNet(sizes, range(len(sizes)), dim, hidden, 0.0)
+    one = DeepFMNet(sizes, range(len(sizes)), dim, hidden)
     for parameter in one.parameters():
         torch.nn.init.normal_(parameter)
     with torch.no_grad():

@@ -32,12 +32,13 @@ class DCNNet(FieldNet):
         stacked: bool,
         dropout: float = 0.0,
         batch_norm: bool = False,
+        sparse: bool = True,
     ):
         super().__init__()
         dim = len(sizes) * embedding_dim
         self.stacked = stacked
         # All that the networks get are these vectors and their products: ten times smaller they start near a flat spot.
-        self.embedding = FieldEmbedding(sizes, embedding_dim, fields=slot_fields, std=0.1, sparse=True)
+        self.embedding = FieldEmbedding(sizes, embedding_dim, fields=slot_fields, std=0.1, sparse=sparse)
         self.cross = cross
         self.deep = hidden_layers(dim, *hidden_dims, dropout=dropout, batch_norm=batch_norm)
         hidden = hidden_dims[-1] if hidden_dims else dim
@@ -88,7 +89,7 @@ class DCN(FieldRecommender):
     def _network(self) -> DCNNet:
         return DCNNet(
             self.field_sizes_, self.slot_fields_, self.embedding_dim, self._cross_network(), self.hidden_dims,
-            stacked=self.structure == "stacked", dropout=self.dropout, batch_norm=self.batch_norm,
+            stacked=self.structure == "stacked", dropout=self.dropout, batch_norm=self.batch_norm, sparse=self._sparse,
         )  # fmt: skip
 
     def _cross_network(self) -> VectorCross | MatrixCross | MixCross:

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from recsys.embedding import FieldEmbedding
 from recsys.families import FieldRecommender
-from recsys.families.field import FieldNet
+from recsys.families.field import FieldNet, Half
 from recsys.nn.interactions import pairwise_interaction
-from recsys.nn.mlp import mlp
+from recsys.nn.mlp import both, mlp, product
 from recsys.params import Fraction, PositiveInt
 
 
@@ -25,13 +25,16 @@ class DeepFMNet(FieldNet):
         slot_fields: Sequence[int],
         embedding_dim: int,
         hidden_dims: Sequence[int],
-        dropout: float,
+        *,
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+        sparse: bool = True,
     ):
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(()))
-        self.linear = FieldEmbedding(sizes, 1, fields=slot_fields, std=0.0, sparse=True)
-        self.embedding = FieldEmbedding(sizes, embedding_dim, fields=slot_fields, sparse=True)
-        self.deep = mlp(len(sizes) * embedding_dim, *hidden_dims, 1, dropout=dropout)
+        self.linear = FieldEmbedding(sizes, 1, fields=slot_fields, std=0.0, sparse=sparse)
+        self.embedding = FieldEmbedding(sizes, embedding_dim, fields=slot_fields, sparse=sparse)
+        self.deep = mlp(len(sizes) * embedding_dim, *hidden_dims, 1, dropout=dropout, batch_norm=batch_norm)
 
     def embed(self, codes: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Slots (B, S) and values (B, S) to linear parts (B,) and field vectors (B, F, D)."""
@@ -40,6 +43,15 @@ class DeepFMNet(FieldNet):
     def head(self, linear: Tensor, vectors: Tensor) -> Tensor:
         """Linear parts (B,) and field vectors (B, F, D) to logits (B,)."""
         return self.bias + linear + pairwise_interaction(vectors) + self.deep(vectors.flatten(1)).squeeze(1)
+
+    def half(self, linear: Tensor, vectors: Tensor) -> Half:
+        """Linear parts with the products inside a side (B,), sums of the vectors (B, D), the first layer's sums (B, H)."""
+        return linear + pairwise_interaction(vectors), vectors.sum(1), product(self.deep[0], vectors.flatten(1))
+
+    def pairs(self, people: Half, things: Half) -> Tensor:
+        """Logits (B, C): products across the sides are one dot product, and the deep network goes on from its first sums."""
+        deep = self.deep[1:](both(people[2], things[2], self.deep[0])).view(len(people[0]), -1)
+        return self.bias + people[0][:, None] + things[0] + people[1] @ things[1].T + deep
 
 
 class DeepFM(FieldRecommender):
@@ -51,6 +63,11 @@ class DeepFM(FieldRecommender):
     """Widths of the deep network's hidden layers."""
     dropout: Fraction = 0.5
     """Share of hidden units that a training step leaves out."""
+    batch_norm: bool = False
+    """Whether hidden layers are normalized over the batch, before their activation."""
 
     def _network(self) -> DeepFMNet:
-        return DeepFMNet(self.field_sizes_, self.slot_fields_, self.embedding_dim, self.hidden_dims, self.dropout)
+        return DeepFMNet(
+            self.field_sizes_, self.slot_fields_, self.embedding_dim, self.hidden_dims,
+            dropout=self.dropout, batch_norm=self.batch_norm, sparse=self._sparse,
+        )  # fmt: skip
