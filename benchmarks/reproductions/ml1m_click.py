@@ -13,7 +13,7 @@ from torch import Tensor
 
 import recsys
 from recsys import Dataset, DeepFM
-from recsys.families.field import FieldRecommender
+from recsys.families.field import FieldRecommender, Parts
 from recsys.metrics.classification import auc, logloss
 from recsys.models.fields.deepfm import DeepFMNet
 
@@ -28,16 +28,18 @@ TRIALS = tuple({"weight_decay": decay, "dropout": dropout} for decay in (1e-5, 1
 class DeepOnlyNet(DeepFMNet):
     """DeepFM's network with its deep part alone."""
 
-    def head(self, linear: Tensor, vectors: Tensor) -> Tensor:
+    def head(self, parts: Parts) -> Tensor:
         """Field vectors (B, F, D) to logits (B,)."""
-        return self.bias + self.deep(vectors.flatten(1)).squeeze(1)
+        return self.bias + self.deep(parts[1].flatten(1)).squeeze(1)
 
 
 class DeepOnly(DeepFM):
     """A multilayer perceptron over the fields' vectors."""
 
     def _network(self) -> DeepOnlyNet:
-        return DeepOnlyNet(self.field_sizes_, self.slot_fields_, self.embedding_dim, self.hidden_dims, self.dropout)
+        return DeepOnlyNet(
+            self.field_sizes_, self.slot_fields_, self.embedding_dim, self.hidden_dims, dropout=self.dropout
+        )
 
 
 def run() -> Iterator[Row]:

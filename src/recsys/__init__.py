@@ -3,13 +3,13 @@
 from recsys import datasets, metrics, plot, split, testing
 from recsys.base import Recommender, load
 from recsys.compare import compare
-from recsys.data import Dataset
+from recsys.data import Categories, Dataset, Numbers
 from recsys.evaluation import evaluate, evaluate_lists
 from recsys.models.autoencoders import MultVAE
 from recsys.models.baseline import Popular, Random
 from recsys.models.content import ContentKNN
 from recsys.models.factorization import ALS, BPR, PMF, SVD, WARP, SVDpp
-from recsys.models.fields import DCN, DeepFM
+from recsys.models.fields import DCN, DLRM, FM, DeepFM, WideDeep
 from recsys.models.graph import LightGCN
 from recsys.models.linear import EASE, SLIM
 from recsys.models.neighbors import ItemKNN, RP3Beta, UserKNN
@@ -21,17 +21,21 @@ __all__ = [
     "ALS",
     "BPR",
     "DCN",
+    "DLRM",
     "EASE",
+    "FM",
     "PMF",
     "SLIM",
     "SVD",
     "WARP",
+    "Categories",
     "ContentKNN",
     "Dataset",
     "DeepFM",
     "ItemKNN",
     "LightGCN",
     "MultVAE",
+    "Numbers",
     "Popular",
     "RP3Beta",
     "Random",
@@ -39,6 +43,7 @@ __all__ = [
     "SASRec",
     "SVDpp",
     "UserKNN",
+    "WideDeep",
     "compare",
     "datasets",
     "evaluate",

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys import persistence, request
-from recsys.data import Dataset, Features, Histories, frames
+from recsys.data import Dataset, Features, Histories, StreamedDataset, frames
+from recsys.data.growth import grown_columns, grown_features
 from recsys.errors import DataError, LoadError, NotFittedError, ParameterError, UnsupportedError
 from recsys.kernels.topk import Lists, empty_lists, top_k_scores
 from recsys.lists import Seen, best_of, block_rows, list_frame
@@ -46,6 +47,8 @@ class Recommender(Parametrized, ABC):
     """Whether lists follow tastes; the conformance suite asks those that do to beat `Popular`."""
     reads_field_data: ClassVar[bool] = False
     """Whether data without users and items (`user_col=None`) is enough to predict from."""
+    reads_stream: ClassVar[bool] = False
+    """Whether the model trains on rows that stay in their files (`Dataset.from_parquet`)."""
     known: ClassVar[dict[str, Any]] = {}
     """Classes by name, for `recsys.load`."""
 
@@ -116,6 +119,12 @@ class Recommender(Parametrized, ABC):
         `validation_data` is read by models that stop early. Whatever goes wrong, the model stays as it was.
         """
         dataset = Dataset.wrap(data)
+        if isinstance(dataset, StreamedDataset) and not self.reads_stream:
+            able = sorted(c.__name__ for c in self._ours() if c.reads_stream)
+            raise UnsupportedError(
+                f"{type(self).__name__} needs all rows in memory and Dataset.from_parquet holds none; read the files into "
+                f"a frame for Dataset; these train from files: {', '.join(able)}"
+            )
         request.check_roles(type(self).__name__, dataset, self.needs, field_data=self.reads_field_data)
         # A clone has its hyperparameters checked, those too that were assigned.
         fresh = self.clone()
@@ -137,8 +146,10 @@ class Recommender(Parametrized, ABC):
         names = {f"{role}_col": name for role, name in self.value_cols_.items()}
         dataset = data
         if not isinstance(data, Dataset):
-            dataset = Dataset(data, user_col=self.user_col_, item_col=self.item_col_, **names)
-        request.check_roles(type(self).__name__, dataset, tuple({*self.needs, *self.value_cols_}))
+            context = () if self.context_ is None else tuple(column.name for column in self.context_.columns)
+            dataset = Dataset(data, user_col=self.user_col_, item_col=self.item_col_, context_cols=context, **names)
+        roles = tuple({*self.needs, *self.value_cols_})
+        request.check_roles(type(self).__name__, dataset, roles, field_data=self.users_ is None)
         fresh = self.clone()
         fresh.__dict__ = {
             name: value for name, value in self.__dict__.items() if name.endswith("_")
@@ -150,18 +161,23 @@ class Recommender(Parametrized, ABC):
 
     def _absorb(self, data: Dataset) -> None:
         """Add new interactions, users and items to what `_remember` kept."""
+        if self.context_ is not None:
+            self.context_ = grown_columns(self.context_, data.context or Features((), 0))
+        if self.users_ is None:
+            return
         more = data.histories()
         self.users_, self.items_ = self.users_.grown(data.users), self.items_.grown(data.items)
         places = self.items_.encode(data.items.ids)
         more = replace(more, items=places[more.items])
         self.history_ = self.history_.joined(self.users_.encode(data.users.ids), more, len(self.users_))
         self._count_items()
-        # New rows of the features stay empty: they are columns encoded at the fit.
-        for name, ids in (("user_features_", self.users_), ("item_features_", self.items_)):
-            features = getattr(self, name)
-            if features is not None:
-                rows = np.arange(len(ids))
-                setattr(self, name, features.take(np.where(rows < len(features), rows, -1)))
+        given = data.roles
+        self.user_features_ = grown_features(
+            self.user_features_, self.users_, self.user_col_, given.user_features, data.user_features
+        )
+        self.item_features_ = grown_features(
+            self.item_features_, self.items_, self.item_col_, given.item_features, data.item_features
+        )
 
     def _remember(self, data: Dataset) -> None:
         """Keep what serving needs, so that the training data is never asked for again."""
@@ -174,7 +190,7 @@ class Recommender(Parametrized, ABC):
         # How contexts are encoded, without the rows themselves.
         self.context_ = None if data.context is None else data.context.take(np.empty(0, np.int64))
         if data.users is not None and data.items is not None:
-            self.history_ = data.histories()
+            self.history_ = data.seen if isinstance(data, StreamedDataset) else data.histories()
             self._count_items()
 
     def _count_items(self) -> None:
@@ -368,10 +384,15 @@ class Recommender(Parametrized, ABC):
             raise UnsupportedError(f"{model} was fitted without users and items; it has nothing to recommend")
 
     def _cannot(self, what: str) -> UnsupportedError:
-        ours = [cls for cls in Recommender.known.values() if cls.__module__.startswith("recsys.models.")]
-        able = sorted(c.__name__ for c in ours if not inspect.isabstract(c) and what in SUPPORT and c.supports(what))
+        able = sorted(c.__name__ for c in self._ours() if what in SUPPORT and c.supports(what))
         others = f"; these can: {', '.join(able)}" if able else ""
         return UnsupportedError(f"{type(self).__name__} has no meaning for {what}{others}")
+
+    @staticmethod
+    def _ours() -> list[Any]:
+        """Models of the library."""
+        ours = [cls for cls in Recommender.known.values() if cls.__module__.startswith("recsys.models.")]
+        return [cls for cls in ours if not inspect.isabstract(cls)]
 
     def _threads(self) -> int:
         return int(getattr(self, "n_jobs", -1))

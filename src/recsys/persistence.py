@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from recsys.data import Column, Features, Histories, Vocabulary
+from recsys.data import Categories, Column, Features, Histories, Numbers, Vocabulary
 from recsys.errors import DataError, LoadError
 
 FORMAT = 1
@@ -186,6 +186,8 @@ def check_features(one: Features) -> None:
         if column.kind == "tags":
             check_ragged(column.indptr, column.codes)
         n_rows = len(column.indptr) - 1 if column.kind == "tags" else len(parts_of(column))
+        if column.absent is not None and len(column.absent) != n_rows:
+            raise ValueError(f"the column {column.name!r} has {len(column.absent)} marks of missing values for its rows")
         codes = column.codes if column.kind in ("tags", "categorical") else np.empty(0, np.int64)
         if n_rows != one.n_rows or codes.min(initial=-1) < -1 or codes.max(initial=-1) >= max(column.size, 1):
             raise ValueError(f"the column {column.name!r} does not fit its table")
@@ -201,6 +203,8 @@ RECORDS: Mapping[str, tuple[type, Callable[[Any], None]]] = {
     "Histories": (Histories, check_histories),
     "Features": (Features, check_features),
     "Column": (Column, lambda one: None),
+    "Categories": (Categories, lambda one: None),
+    "Numbers": (Numbers, lambda one: None),
 }
 """Dataclasses that are stored field by field, and what must hold of each."""
 

@@ -39,7 +39,9 @@ def test_dtypes_of_categories_are_categories():
 
 
 def test_missing_categories_are_minus_one(make):
-    assert column(make, ["b", None, "a"]).codes.tolist() == [-1, 0, 1]
+    found = column(make, ["b", None, "a"])
+    assert found.codes.tolist() == [-1, 0, 1]
+    assert (found.size, found.n_codes, found.field_codes.tolist()) == (2, 3, [2, 0, 1])
 
 
 @pytest.mark.parametrize("values", [pd.array([5, None, 4], "Int64"), pd.array([True, None, False], "boolean")])
@@ -55,6 +57,14 @@ def test_floats_are_standardized_and_missing_ones_are_the_mean(make):
     assert (found.mean, found.scale) == (2.0, 1.0)
     assert found.values.dtype == np.float32
     assert found.values.tolist() == [0.0, 1.0, -1.0]
+    assert found.absent.tolist() == [True, False, False]
+
+
+def test_columns_without_missing_values_have_no_code_for_them(make):
+    for values in (["b", "a", "b"], [1.0, 2.0, 3.0]):
+        found = column(make, values)
+        assert not found.missing
+        assert found.absent is None
 
 
 def test_numbers_that_never_change_are_zero(make):
@@ -267,7 +277,7 @@ def test_text_for_a_column_of_integers_is_refused_by_name(make):
 def test_fields_are_arrays_vocabularies_and_scalars(fitted):
     for column in fitted.columns:
         for value in vars(column).values():
-            assert value is None or isinstance(value, np.ndarray | Vocabulary | str | float)
+            assert value is None or isinstance(value, np.ndarray | Vocabulary | str | float | bool)
 
 
 def test_a_column_is_frozen():

@@ -7,9 +7,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from recsys.embedding import Embedding, RowwiseAdagrad, SparseAdam
-from recsys.embedding.optim import touched_rows
+from recsys.embedding import FTRL, SGD, Adagrad, Embedding, RowwiseAdagrad, SparseAdam
+from recsys.embedding.row_optimizer import touched_rows
 from recsys.errors import ParameterError
+from tests.embedding.steps import OPTIMIZERS, decay
 
 N, D = 30, 4
 
@@ -113,19 +114,19 @@ def test_duplicates_in_a_batch_are_added_up_once_a_row():
     embedding = table()
     codes = torch.tensor([4, 2, 4, -1, 4])
     give_gradient(embedding, codes, torch.zeros(5, D, dtype=torch.float64))
-    rows, gradient = touched_rows(embedding.weight)
+    rows, gradient = touched_rows(embedding.weight.grad)
     assert rows.tolist() == [3, 5]
     torch.testing.assert_close(gradient, embedding.weight.grad.to_dense()[rows])
 
 
-OPTIMIZERS = [SparseAdam, RowwiseAdagrad]
+WITH_STATE = [SparseAdam, RowwiseAdagrad, Adagrad, FTRL]
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("weight_decay", [0.0, 0.5])
 def test_rows_outside_the_batch_are_bitwise_untouched_and_so_is_their_state(optimizer, weight_decay):
     embedding = table()
-    steps = optimizer(embedding.parameters(), lr=0.1, weight_decay=weight_decay)
+    steps = optimizer(embedding.parameters(), lr=0.1, **decay(optimizer, weight_decay))
     train(embedding, steps, whole_batches(3))
     weight = embedding.weight.detach().clone()
     state = {name: value.clone() for name, value in steps.state[embedding.weight].items() if value.ndim}
@@ -133,7 +134,7 @@ def test_rows_outside_the_batch_are_bitwise_untouched_and_so_is_their_state(opti
     inside = torch.isin(torch.arange(N + 1), torch.tensor([4, 8]))
     assert torch.equal(embedding.weight[~inside], weight[~inside])
     assert (embedding.weight[inside] != weight[inside]).all()
-    assert state
+    assert bool(state) == (optimizer in WITH_STATE)
     for name, old in state.items():
         new = steps.state[embedding.weight][name]
         assert torch.equal(new[~inside], old[~inside])
@@ -170,14 +171,14 @@ def test_a_step_costs_the_rows_of_the_batch_whatever_the_table(optimizer, weight
     made = {}
     for n in (1000, 100_000):
         embedding = table(n, 8)
-        steps = optimizer(embedding.parameters(), weight_decay=weight_decay)
+        steps = optimizer(embedding.parameters(), **decay(optimizer, weight_decay))
         codes, aim = torch.tensor([5, 900, 5, -1, 77, 900]), torch.zeros(6, 8, dtype=torch.float64)
         train(embedding, steps, [(codes, aim)])
         give_gradient(embedding, codes, aim)
         with Work(embedding.weight, *steps.state[embedding.weight].values()) as work:
             steps.step()
         # The table and its state are read and written by row alone.
-        assert {"index", "index_put_", "index_add_"} <= work.given <= {"index", "index_put_", "index_add_", "detach"}
+        assert {"index", "index_put_"} <= work.given <= {"index", "index_put_", "detach"}
         assert max(work.made)[0] <= codes.numel() * 8
         made[n] = sorted(work.made)
     assert made[1000] == made[100_000]
@@ -202,7 +203,7 @@ def test_training_goes_on_from_a_saved_state_bitwise(optimizer):
 def test_a_batch_of_nothing_moves_nothing(optimizer):
     embedding = table()
     before = embedding.weight.detach().clone()
-    train(embedding, optimizer(embedding.parameters(), lr=1.0, weight_decay=1.0), [(torch.tensor([-1, -1]), 0)])
+    train(embedding, optimizer(embedding.parameters(), lr=1.0, **decay(optimizer, 1.0)), [(torch.tensor([-1, -1]), 0)])
     assert torch.equal(embedding.weight, before)
 
 
@@ -210,7 +211,7 @@ def test_a_batch_of_nothing_moves_nothing(optimizer):
 def test_a_table_without_a_gradient_stands_still_and_has_no_state(optimizer):
     moved, idle = table(), table()
     before = idle.weight.detach().clone()
-    steps = optimizer([moved.weight, idle.weight], lr=1.0, weight_decay=1.0)
+    steps = optimizer([moved.weight, idle.weight], lr=1.0, **decay(optimizer, 1.0))
     train(moved, steps, small_batches(1))
     assert torch.equal(idle.weight, before)
     assert idle.weight not in steps.state
@@ -221,7 +222,7 @@ def test_groups_of_tables_have_options_of_their_own(optimizer):
     fast, slow, alone = table(), table(), table()
     for other in (slow, alone):
         other.load_state_dict(fast.state_dict())
-    groups = [{"params": [fast.weight], "lr": 0.5}, {"params": [slow.weight], "weight_decay": 0.1}]
+    groups = [{"params": [fast.weight], "lr": 0.5}, {"params": [slow.weight], "lr": 0.02}]
     steps = optimizer(groups, lr=0.01)
     for embedding in (fast, slow, alone):
         give_gradient(embedding, torch.tensor([3, 4]), 1)
@@ -255,13 +256,27 @@ def test_training_brings_rows_to_what_is_asked_of_them(optimizer):
     assert (embedding.vectors - aim).abs().max() < 0.1
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("option", ["lr", "eps", "weight_decay"])
+@pytest.mark.parametrize(
+    "optimizer, option",
+    [
+        *[(SparseAdam, option) for option in ("lr", "eps", "weight_decay")],
+        *[(RowwiseAdagrad, option) for option in ("lr", "eps", "weight_decay")],
+        *[(Adagrad, option) for option in ("lr", "eps", "initial", "weight_decay")],
+        *[(SGD, option) for option in ("lr", "weight_decay")],
+        *[(FTRL, option) for option in ("lr", "beta", "l1", "l2")],
+    ],
+)
 def test_negative_options_are_refused(optimizer, option):
     with pytest.raises(ParameterError, match=f"{optimizer.__name__}: {option}=-1"):
         optimizer(table().parameters(), **{option: -1.0})
     with pytest.raises(ParameterError, match=option):
         optimizer([{"params": [table().weight], option: float("nan")}])
+
+
+@pytest.mark.parametrize("option", ["lr", "beta"])
+def test_what_ftrl_divides_by_may_not_be_zero(option):
+    with pytest.raises(ParameterError, match=f"FTRL: {option}=0 is not allowed"):
+        FTRL(table().parameters(), **{option: 0.0})
 
 
 @pytest.mark.parametrize("betas", [(1.0, 0.9), (0.9, -0.1)])
@@ -270,7 +285,40 @@ def test_betas_outside_their_interval_are_refused(betas):
         SparseAdam(table().parameters(), betas=betas)
 
 
+# -- dense gradients -----------------------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_what_is_no_table_is_refused(optimizer):
-    with pytest.raises(ParameterError, match=r"shape \(3,\)"):
-        optimizer([torch.nn.Parameter(torch.zeros(3))])
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3), (2, 3, 4)])
+def test_a_dense_gradient_moves_each_row_as_a_sparse_one_does(optimizer, shape):
+    whole = torch.nn.Parameter(torch.randn(shape, dtype=torch.float64))
+    # What has no rows is the only row of a table.
+    rows = torch.nn.Parameter(whole.detach().clone().view(shape or (1,)))
+    dense, sparse = optimizer([whole]), optimizer([rows])
+    for _ in range(3):
+        whole.grad = torch.randn(shape, dtype=torch.float64)
+        rows.grad = whole.grad.view(rows.shape).to_sparse(1)
+        dense.step()
+        sparse.step()
+    torch.testing.assert_close(whole, rows.view(shape), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.2])
+@pytest.mark.parametrize("sparse", [True, False])
+def test_adagrad_on_whole_batches_is_that_of_torch_step_by_step(weight_decay, sparse):
+    ours, theirs, batches = table(sparse=sparse), table(sparse=False), whole_batches()
+    theirs.load_state_dict(ours.state_dict())
+    how = {"lr": 0.05, "eps": 1e-6, "weight_decay": weight_decay}
+    got = train(ours, Adagrad(ours.parameters(), initial=0.3, **how), batches)
+    wanted = torch.optim.Adagrad(theirs.parameters(), initial_accumulator_value=0.3, **how)
+    assert_same_steps(got, train(theirs, wanted, batches))
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.2])
+@pytest.mark.parametrize("sparse", [True, False])
+def test_sgd_on_whole_batches_is_that_of_torch_step_by_step(weight_decay, sparse):
+    ours, theirs, batches = table(sparse=sparse), table(sparse=False), whole_batches()
+    theirs.load_state_dict(ours.state_dict())
+    got = train(ours, SGD(ours.parameters(), 1e-4, weight_decay), batches)
+    wanted = torch.optim.SGD(theirs.parameters(), 1e-4, weight_decay=weight_decay)
+    assert_same_steps(got, train(theirs, wanted, batches))

@@ -32,10 +32,11 @@ def slots_of(row: dict[str, Any], model: Any) -> list[tuple[int, int, float]]:
     found: list[tuple[int, int, float]] = []
     if user:
         found.append((0, [1, 2, 3, 9].index(row["user_id"]), 1.0))
-        if isinstance(user[0]["group"], str):
-            found.append((1, ["a", "b"].index(user[0]["group"]), 1.0))
-        if user[0]["age"] == user[0]["age"]:
-            found.append((2, 0, (user[0]["age"] - ages.mean()) / ages.std(ddof=0)))
+        # What is missing has a code behind all others.
+        group = user[0]["group"]
+        found.append((1, ["a", "b"].index(group) if isinstance(group, str) else 2, 1.0))
+        there = user[0]["age"] == user[0]["age"]
+        found.append((2, 0, (user[0]["age"] - ages.mean()) / ages.std(ddof=0)) if there else (2, 1, 1.0))
     if item:
         found.append((3, [10, 20, 30, 40].index(row["item_id"]), 1.0))
         tags, sound = item[0]["tags"] or [], item[0]["sound"] or []
@@ -68,7 +69,7 @@ def implicit() -> Additive:
 
 @pytest.mark.parametrize("context", [{"place": "home", "topics": ["q"]}, {"place": "train", "topics": ["r", "p"]}])
 def test_a_score_is_that_of_every_column_by_hand(implicit: Additive, context: dict[str, Any]) -> None:
-    assert implicit.field_sizes_ == (4, 2, 1, 4, 3, 2, 2, 3)
+    assert implicit.field_sizes_ == (4, 3, 2, 4, 3, 2, 2, 3)
     rows = all_pairs(**context)
     expected = [by_hand(row, implicit) for row in rows.to_dict("records")]
     np.testing.assert_allclose(implicit.predict(rows), expected, rtol=1e-4, atol=1e-4)

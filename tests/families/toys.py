@@ -26,7 +26,8 @@ class AdditiveNet(FieldNet):
     def embed(self, codes: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         return self.weights(codes, values).sum((1, 2)), self.vectors(codes, values)
 
-    def head(self, linear: Tensor, vectors: Tensor) -> Tensor:
+    def head(self, parts: tuple[Tensor, ...]) -> Tensor:
+        linear, vectors = parts
         return linear + vectors.sum(1).prod(1)
 
 

@@ -100,7 +100,7 @@ def test_25_heads_of_dcn(golden: Golden, structure: str) -> None:
         net.logit.weight.copy_(tensor([i[f"{structure}_logit_w"]]))
         net.logit.bias.zero_()
         vectors = tensor(i["x0"])[None, :, None]
-        near(net.head(torch.zeros(1, dtype=torch.float64), vectors), [wanted[f"{structure}_logit_v1"]])
+        near(net.head((vectors,)), [wanted[f"{structure}_logit_v1"]])
         if structure == "parallel":
             near(net.deep(vectors.flatten(1)), [wanted["deep_hidden"]])
 

@@ -1,7 +1,7 @@
 """Interactions, their roles and features: where ids become codes."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from html import escape
 from typing import Any, Literal
 
@@ -10,31 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.data import frames
+from recsys.data.encoders import Encoder, check_encoders
 from recsys.data.features import Features, encode_column, encode_table, table_ids
 from recsys.data.histories import Histories
+from recsys.data.parquet import ParquetTable, Paths
 from recsys.data.report import Report, report
+from recsys.data.roles import AUTO, Roles
+from recsys.data.streamed import RowStream, StreamedRows, check_buffer
 from recsys.data.vocabulary import Vocabulary, read_ids
 from recsys.errors import DataError
 
 Values = Literal["ones", "rating", "weight"]
-AUTO = "auto"
-
-
-@dataclass(frozen=True)
-class Roles:
-    """What a data set was made with, to make others like it: columns by role, and the feature frames."""
-
-    user_col: str | None
-    item_col: str | None
-    rating_col: str | None
-    label_col: str | None
-    weight_col: str | None
-    timestamp_col: str | None
-    context_cols: tuple[str, ...]
-    numeric_cols: tuple[str, ...]
-    user_features: Any
-    item_features: Any
-    social: Any
 
 
 class Dataset:
@@ -44,7 +30,8 @@ class Dataset:
     `item_id`, `rating` (an explicit value), `label` (0/1, a click), `weight` (a confidence), `timestamp`. Pass another
     name to rename a role and None to switch it off; `user_col=None, item_col=None` is pure field data, which can be
     predicted only. Context and feature columns are categories (strings, booleans, integers), numbers (floats and
-    `numeric_cols`), tags (lists) or vectors (lists of floats of one length). Ids are integers or strings. Ids that only
+    `numeric_cols`), tags (lists) or vectors (lists of floats of one length); `encoders` names columns that are to be
+    encoded otherwise, by `Categories(...)` or `Numbers(...)`, fitted to this data. Ids are integers or strings. Ids that only
     a feature frame or `social` (the user column, `friend_id` and perhaps `weight`) names join the vocabularies.
 
     Rows are held by user, then time, then item; without a timestamp a user's rows keep the frame's order. Wrong data
@@ -63,6 +50,7 @@ class Dataset:
         timestamp_col: str | None = AUTO,
         context_cols: Sequence[str] = (),
         numeric_cols: Sequence[str] = (),
+        encoders: Mapping[str, Encoder] | None = None,
         user_features: Any = None,
         item_features: Any = None,
         social: Any = None,
@@ -71,22 +59,50 @@ class Dataset:
         self.frame_kind = frames.kind_of(frame)
         if len(frame) == 0:
             raise DataError("the frame of interactions is empty; give at least one row")
-        if (user_col is None) != (item_col is None):
-            raise DataError(f"user_col={user_col!r}, item_col={item_col!r}: give both, or None for both (field data)")
-        found = {"rating": rating_col, "label": label_col, "weight": weight_col, "timestamp": timestamp_col}
-        for role, name in found.items():
-            found[role] = (role if role in frame.columns else None) if name == AUTO else name
-        context, numeric = tuple(context_cols), tuple(numeric_cols)
-        given = (user_features, item_features, social)
-        tables = [None if table is None else frames.read(table).clone() for table in given]
-        columns = (found["rating"], found["label"], found["weight"], found["timestamp"])
-        self.roles = Roles(user_col, item_col, *columns, context, numeric, tables[0], tables[1], tables[2])
+        values = (rating_col, label_col, weight_col, timestamp_col)
+        tables = (user_features, item_features, social)
+        roles = Roles.find(frame.columns, (user_col, item_col), values, (context_cols, numeric_cols), tables)
+        self.roles = replace(roles, encoders=dict(encoders or {}))
         self.user_col, self.item_col = user_col, item_col
         self._check_names()
-        self._read_roles(frame, found)
+        self._read_roles(frame)
         self._read_context(frame)
         self._read_ids(frame)
         self._sort(frame)
+
+    @classmethod
+    def from_parquet(
+        cls,
+        path: Paths,
+        *,
+        user_col: str | None = "user_id",
+        item_col: str | None = "item_id",
+        rating_col: str | None = AUTO,
+        label_col: str | None = AUTO,
+        weight_col: str | None = AUTO,
+        timestamp_col: str | None = AUTO,
+        context_cols: Sequence[str] = (),
+        numeric_cols: Sequence[str] = (),
+        encoders: Mapping[str, Encoder] | None = None,
+        user_features: Any = None,
+        item_features: Any = None,
+        social: Any = None,
+        shuffle_buffer: int = 262_144,
+        shard: tuple[int, int] = (0, 1),
+    ) -> "StreamedDataset":
+        """Interactions that stay in Parquet files: a file, a folder, a pattern such as "clicks/*.parquet", or a list.
+
+        Roles are as in `Dataset`. One pass over the columns that have one finds vocabularies, means and deviations; it
+        holds the distinct values and one row group, and checks the rows as `Dataset` does. Timestamps are not read.
+        Field models train from it: row groups in random order, then rows by a buffer of `shuffle_buffer` rows (0 keeps
+        the order of the files). `shard=(rank, world)` trains on every `world`-th row group from the `rank`-th on; what
+        the pass finds is of all rows. A context column cannot hold lists. What serves frames serves pandas ones.
+        """
+        table = ParquetTable(path, shard)
+        values = (rating_col, label_col, weight_col, timestamp_col)
+        tables = (user_features, item_features, social)
+        roles = Roles.find(table.names, (user_col, item_col), values, (context_cols, numeric_cols), tables)
+        return StreamedDataset(table, replace(roles, encoders=dict(encoders or {})), shuffle_buffer)
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -104,8 +120,13 @@ class Dataset:
                 f"numeric_cols: {unused[0]!r} is no column of the features and not among "
                 f"context_cols={roles.context_cols!r}; name it there too"
             )
+        columns = [*roles.context_cols, *(n for n in features if n not in (roles.user_col, roles.item_col))]
+        check_encoders(roles.encoders, columns, roles.numeric_cols)
 
-    def _read_roles(self, frame: nw.DataFrame[Any], found: dict[str, str | None]) -> None:
+    def _read_roles(self, frame: nw.DataFrame[Any]) -> None:
+        roles = self.roles
+        found = {"rating": roles.rating_col, "label": roles.label_col, "weight": roles.weight_col}
+
         def role(name: str) -> NDArray[np.float32] | None:
             column = found[name]
             return None if column is None else frames.numbers(frames.column(frame, column, name), column, name)
@@ -115,31 +136,44 @@ class Dataset:
             frames.refuse(~np.isin(self.labels, (0, 1)), self.labels, str(found["label"]), "labels other than 0 and 1")
         if self.weights is not None:
             frames.refuse(self.weights < 0, self.weights, str(found["weight"]), "negative weights")
-        name = found["timestamp"]
+        name = roles.timestamp_col
         self.timestamps = None if name is None else read_times(frames.column(frame, name, "timestamp"), name)
 
     def _read_ids(self, frame: nw.DataFrame[Any]) -> None:
         roles = self.roles
-        self.users: Vocabulary | Any = None
-        self.items: Vocabulary | Any = None
         self.user_codes: NDArray[np.int64] | Any = None
         self.item_codes: NDArray[np.int64] | Any = None
-        self.user_features: Features | None = None
-        self.item_features: Features | None = None
-        self.social_edges: NDArray[np.int64] | None = None
-        self.social_weights: NDArray[np.float32] | None = None
+        self._know_nothing()
         if roles.user_col is None or roles.item_col is None:
             return
         user_ids = read_ids(frames.column(frame, roles.user_col, "users"), roles.user_col)
         item_ids = read_ids(frames.column(frame, roles.item_col, "items"), roles.item_col)
-        social = None if roles.social is None else read_social(roles.social, roles.user_col)
-        self.users = union(roles.user_col, user_ids, roles.user_features, *(social[:2] if social else ()))
-        self.items = union(roles.item_col, item_ids, roles.item_features)
+        self._know(user_ids, item_ids)
         self.user_codes, self.item_codes = self.users.encode(user_ids), self.items.encode(item_ids)
+
+    def _know_nothing(self) -> None:
+        self.users: Vocabulary | Any = None
+        self.items: Vocabulary | Any = None
+        self.user_features: Features | None = None
+        self.item_features: Features | None = None
+        self.social_edges: NDArray[np.int64] | None = None
+        self.social_weights: NDArray[np.float32] | None = None
+
+    def _know(self, user_ids: NDArray[Any], item_ids: NDArray[Any]) -> None:
+        """Vocabularies of these ids and of those that features and friends name; features in their order."""
+        roles = self.roles
+        user_col, item_col = str(roles.user_col), str(roles.item_col)
+        social = None if roles.social is None else read_social(roles.social, user_col)
+        self.users = union(user_col, user_ids, roles.user_features, *(social[:2] if social else ()))
+        self.items = union(item_col, item_ids, roles.item_features)
         if roles.user_features is not None:
-            self.user_features = encode_table(roles.user_features, roles.user_col, self.users, roles.numeric_cols)
+            self.user_features = encode_table(
+                roles.user_features, user_col, self.users, roles.numeric_cols, roles.encoders
+            )
         if roles.item_features is not None:
-            self.item_features = encode_table(roles.item_features, roles.item_col, self.items, roles.numeric_cols)
+            self.item_features = encode_table(
+                roles.item_features, item_col, self.items, roles.numeric_cols, roles.encoders
+            )
         if social:
             self.social_edges = np.stack([self.users.encode(social[0]), self.users.encode(social[1])], 1)
             self.social_weights = social[2]
@@ -157,7 +191,9 @@ class Dataset:
 
     def _read_context(self, frame: nw.DataFrame[Any]) -> None:
         numeric, names = self.roles.numeric_cols, self.roles.context_cols
-        columns = [encode_column(frames.column(frame, n, "context"), n, n in numeric, None) for n in names]
+        encoders = self.roles.encoders
+        series = [frames.column(frame, name, "context") for name in names]
+        columns = [encode_column(s, n, n in numeric, None, encoders.get(n)) for s, n in zip(series, names, strict=True)]
         self.context = Features(tuple(columns), len(frame)) if columns else None
 
     @classmethod
@@ -230,6 +266,7 @@ class Dataset:
             timestamp_col=roles.timestamp_col,
             context_cols=roles.context_cols,
             numeric_cols=roles.numeric_cols,
+            encoders=roles.encoders,
             user_features=roles.user_features,
             item_features=roles.item_features,
             social=roles.social,
@@ -266,6 +303,27 @@ class Dataset:
 
     def _repr_html_(self) -> str:
         return f"<code>{escape(repr(self))}</code>"
+
+
+class StreamedDataset(StreamedRows, Dataset):
+    """What `Dataset.from_parquet` gives: a data set without rows, whose `stream` reads them from the files.
+
+    Of ratings, labels, weights and timestamps it has empty arrays where the files have the column.
+    """
+
+    def __init__(self, table: ParquetTable, roles: Roles, shuffle_buffer: int):
+        self.frame_kind, self.roles, self.shuffle_buffer = "pandas", roles, check_buffer(shuffle_buffer)
+        self.user_col, self.item_col = roles.user_col, roles.item_col
+        self._check_names()
+        self.stream = RowStream(table, roles)
+        self.ratings, self.labels, self.weights = (
+            np.empty(0, np.float32) if role in self.stream.ranges else None for role in ("rating", "label", "weight")
+        )
+        self.timestamps = None if roles.timestamp_col is None else np.empty(0, np.int64)
+        self.context = self.stream.context
+        self._know_nothing()
+        if self.stream.ids:
+            self._know(*self.stream.ids)
 
 
 def held_order(

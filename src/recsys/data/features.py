@@ -1,7 +1,9 @@
-"""Columns that describe users, items or contexts, encoded: categories to codes, numbers standardized, tags ragged."""
+"""Columns that describe users, items or contexts, encoded: categories to codes, numbers to values, tags ragged."""
 
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
 
 import narwhals as nw
 import numpy as np
@@ -9,83 +11,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from recsys.data import frames
+from recsys.data.accumulators import CategoryCounts, NumberSummary
+from recsys.data.columns import Column, Features, Kind
+from recsys.data.encoders import Categories, Encoder, Numbers, ranks
+from recsys.data.hashing import buckets
 from recsys.data.vocabulary import Vocabulary, read_ids
 from recsys.errors import DataError
 
-Kind = Literal["categorical", "numeric", "tags", "vector"]
-
-
-@dataclass(frozen=True, eq=False)
-class Column:
-    """One encoded column of n rows, with what it takes to encode the same column of another frame.
-
-    categorical: `codes` (n,). numeric: `values` (n,), standardized by `mean` and `scale`, a missing one 0.
-    tags: row r holds `codes[indptr[r]:indptr[r + 1]]`. vector: `vectors` (n, D), a missing one 0.
-    Code -1 is missing, or was not there when the encoder was made.
-    """
-
-    name: str
-    kind: Kind
-    vocabulary: Vocabulary | None = None
-    codes: Any = None
-    indptr: Any = None
-    values: Any = None
-    mean: float = 0.0
-    scale: float = 1.0
-    vectors: Any = None
-
-    @property
-    def size(self) -> int:
-        """Distinct categories or tags."""
-        return 0 if self.vocabulary is None else len(self.vocabulary)
-
-    def take(self, rows: NDArray[np.integer]) -> "Column":
-        """The column at some rows; row -1 is missing."""
-        known = np.asarray(rows) >= 0
-        if self.kind == "tags":
-            indptr, codes = take_ragged(self.indptr, self.codes, rows)
-            return replace(self, indptr=indptr, codes=codes)
-        if self.kind == "categorical":
-            return replace(self, codes=pick(self.codes, rows, known, -1))
-        if self.kind == "numeric":
-            return replace(self, values=pick(self.values, rows, known, 0))
-        return replace(self, vectors=pick(self.vectors, rows, known[:, None], 0))
-
-
-@dataclass(frozen=True, eq=False)
-class Features:
-    """Encoded columns of one length, in the order of a vocabulary or of the interactions."""
-
-    columns: tuple[Column, ...]
-    n_rows: int
-
-    def __len__(self) -> int:
-        return self.n_rows
-
-    def __getitem__(self, name: str) -> Column:
-        for column in self.columns:
-            if column.name == name:
-                return column
-        raise DataError(f"there is no feature {name!r}; there are {frames.listed(c.name for c in self.columns)}")
-
-    def take(self, rows: Any) -> "Features":
-        """Some rows; row -1 is missing in every column."""
-        rows = np.asarray(rows)
-        return Features(tuple(column.take(rows) for column in self.columns), len(rows))
-
-
-def pick(values: NDArray[Any], rows: NDArray[np.integer], known: NDArray[np.bool_], nothing: float) -> NDArray[Any]:
-    """Values at rows, and `nothing` where the row is not known."""
-    if len(values) == 0:
-        return np.full((len(rows), *values.shape[1:]), nothing, values.dtype)
-    return np.where(known, values[np.maximum(rows, 0)], np.asarray(nothing, values.dtype))
-
-
-def take_ragged(indptr: NDArray[Any], codes: NDArray[Any], rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Ragged rows at some places; row -1 is empty."""
-    starts, lengths = np.concatenate([indptr[:-1], [0]])[rows], np.concatenate([np.diff(indptr), [0]])[rows]
-    fresh = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return fresh, codes[np.repeat(starts - fresh[:-1], lengths) + np.arange(fresh[-1])]
+NO_ENCODERS: Mapping[str, Encoder] = MappingProxyType({})
 
 
 def column_kind(series: nw.Series[Any], numeric: bool) -> Kind:
@@ -109,23 +42,35 @@ def is_list(value: Any) -> bool:
     return isinstance(value, list | tuple | set | frozenset | np.ndarray)
 
 
-def encode_column(series: nw.Series[Any], name: str, numeric: bool, like: Column | None) -> Column:
-    """Encode a column, by a fitted one where there is one."""
+def kind_for(series: nw.Series[Any], name: str, numeric: bool, encoder: Encoder | None) -> Kind:
+    """What a column is to its encoder, which may read numbers as categories and categories as numbers."""
+    kind = column_kind(series, numeric or isinstance(encoder, Numbers))
+    if isinstance(encoder, Categories) and kind == "vector":
+        raise DataError(f"column {name!r} holds vectors, which Categories cannot encode; give it no encoder")
+    return "categorical" if isinstance(encoder, Categories) and kind == "numeric" else kind
+
+
+def encode_column(
+    series: nw.Series[Any], name: str, numeric: bool, like: Column | None, encoder: Encoder | None = None
+) -> Column:
+    """Encode a column, by a fitted one where there is one, else by an encoder or by what its dtype says."""
     if like is not None and series.is_null().all():
         return like.take(np.full(len(series), -1))
-    kind = column_kind(series, numeric or (like is not None and like.kind == "numeric"))
-    if like is not None and kind != like.kind:
-        hint = " (missing values turn integers into floats: cast them to Int64)" if kind == "numeric" else ""
-        raise DataError(f"column {name!r} was {like.kind} when the model was fitted and is {kind} now{hint}")
+    if like is None:
+        kind = kind_for(series, name, numeric, encoder)
+    else:
+        kind = kind_for(series, name, like.source == "numeric", like.encoder)
+        if kind != like.source:
+            hint = " (missing values turn integers into floats: cast them to Int64)" if kind == "numeric" else ""
+            raise DataError(f"column {name!r} was {like.source} when the model was fitted and is {kind} now{hint}")
     if kind == "numeric":
-        return encode_numbers(series, name, like)
+        return encode_numbers(series, name, like, encoder if isinstance(encoder, Numbers) else None)
     if kind == "vector":
         return encode_vectors(series, name, like)
+    encoder = encoder if isinstance(encoder, Categories) else None
     if kind == "tags":
-        return encode_tags(series, name, like)
-    flat, known = categories(frames.to_array(series))
-    vocabulary = fitted_or(like, flat[known])
-    return Column(name, "categorical", vocabulary, encode_known(vocabulary, flat, known, name))
+        return encode_tags(series, name, like, encoder)
+    return encode_categories(series, name, like, encoder)
 
 
 def encode_vectors(series: nw.Series[Any], name: str, like: Column | None) -> Column:
@@ -147,30 +92,94 @@ def encode_vectors(series: nw.Series[Any], name: str, like: Column | None) -> Co
     return Column(name, "vector", vectors=vectors)
 
 
-def encode_tags(series: nw.Series[Any], name: str, like: Column | None) -> Column:
+def encode_categories(series: nw.Series[Any], name: str, like: Column | None, encoder: Categories | None) -> Column:
+    """One category a row."""
+    places, distinct = read_categories(series, name)
+    like = fitted(places, distinct, name, "categorical", encoder) if like is None else like
+    return replace(like, codes=codes_at(places, distinct, like), absent=None if like.absent is None else places < 0)
+
+
+def encode_tags(series: nw.Series[Any], name: str, like: Column | None, encoder: Categories | None) -> Column:
     """Lists of tags as one ragged table; a missing row has none."""
-    rows = [() if frames.missing(row) else row for row in frames.to_array(series)]
+    indptr, places, distinct = read_tags(series, name)
+    like = fitted(places, distinct, name, "tags", encoder) if like is None else like
+    return replace(like, codes=codes_at(places, distinct, like), indptr=indptr)
+
+
+def encode_numbers(series: nw.Series[Any], name: str, like: Column | None, encoder: Numbers | None) -> Column:
+    """Numbers by the statistics of the known ones; a missing one becomes 0, or bin -1."""
+    values = read_numbers(series, name)
+    if like is None:
+        summary = NumberSummary(name, encoder)
+        summary.add(values)
+        like = summary.finish()
+    there = ~np.isnan(values)
+    absent = None if like.absent is None else ~there
+    if like.kind == "categorical":
+        codes = np.searchsorted(like.quantiles, values, side="right")
+        return replace(like, codes=np.where(there, codes, -1).astype(np.int64), absent=absent)
+    with np.errstate(over="ignore"):
+        found = np.nan_to_num(transformed(values, like), posinf=np.inf, neginf=-np.inf).astype(np.float32)
+    frames.refuse(np.isinf(found), values, name, "numbers too large for float32 (give it another transform)")
+    return replace(like, values=found, absent=absent)
+
+
+def transformed(values: NDArray[np.float64], like: Column) -> NDArray[np.float64]:
+    """Numbers (n,) as the encoder of a fitted column makes them; NaN stays NaN."""
+    if like.transform == "standardize":
+        return (values - like.mean) / like.scale
+    if like.transform == "log1p":
+        return np.log1p(np.maximum(values, 0))
+    return values if like.transform == "none" else ranks(values, like.quantiles)
+
+
+def read_numbers(series: nw.Series[Any], name: str) -> NDArray[np.float64]:
+    """A numeric column as float64, NaN where missing."""
+    values = frames.floats(series, name, "numeric")
+    frames.refuse(np.isinf(values), values, name, "infinite numbers")
+    return values
+
+
+def read_categories(series: nw.Series[Any], name: str) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """A column's distinct categories, integers or strings, and the place of each row's among them, -1 where missing."""
+    native = series.to_native()
+    if series.dtype == nw.String and isinstance(native, pd.Series) and native.dtype != object:
+        # Strings that pandas holds in one buffer: five times as fast as by Python's objects.
+        places, distinct = pd.factorize(native)
+        return places.astype(np.int64), np.asarray(distinct, dtype=object)
+    if series.dtype.is_float() or series.dtype == nw.Decimal:
+        return distinct_of(*whole_numbers(series, name))
+    return distinct_of(*categories(frames.to_array(series)))
+
+
+def read_tags(series: nw.Series[Any], name: str) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[Any]]:
+    """Row pointers of lists (n + 1,), the places of their tags, as those of categories, and the distinct tags."""
+    array = frames.to_array(series)
+    rows = [() if frames.missing(row) else row for row in array]
     single = np.fromiter((not is_list(row) for row in rows), bool, len(rows))
-    frames.refuse(single, frames.to_array(series), name, "entries that are no lists, beside lists of tags")
+    frames.refuse(single, array, name, "entries that are no lists, beside lists of tags")
     indptr = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
     # The order within a set is not fixed: sorted, the same data gives the same codes.
     tags = [tag for row in rows for tag in (sorted(row, key=str) if isinstance(row, set | frozenset) else row)]
-    flat, known = categories(np.fromiter(tags, object, len(tags)))
-    vocabulary = fitted_or(like, flat[known])
-    return Column(name, "tags", vocabulary, encode_known(vocabulary, flat, known, name), indptr)
+    return indptr, *distinct_of(*categories(np.fromiter(tags, object, len(tags))))
 
 
-def encode_numbers(series: nw.Series[Any], name: str, like: Column | None) -> Column:
-    """Standardize by the mean and deviation of the known values; a missing one becomes 0, the mean."""
-    values = frames.floats(series, name, "numeric")
-    frames.refuse(np.isinf(values), values, name, "infinite numbers")
-    # Sums in ascending order: the order of the rows must not reach the last bit of the mean.
-    known = np.sort(values[~np.isnan(values)])
-    mean, scale = (float(known.mean()), float(known.std()) or 1.0) if len(known) else (0.0, 1.0)
-    if like is not None:
-        mean, scale = like.mean, like.scale
-    standard = np.nan_to_num((values - mean) / scale).astype(np.float32)
-    return Column(name, "numeric", values=standard, mean=mean, scale=scale)
+def distinct_of(values: NDArray[Any], known: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Distinct ones of the known values, and the place of each value among them, -1 where it is not known."""
+    places = np.full(len(values), -1, np.int64)
+    places[known], distinct = pd.factorize(values[known])
+    return places, np.asarray(distinct)
+
+
+def whole_numbers(series: nw.Series[Any], name: str) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Floats as integers, and which of them are known; fractions are refused."""
+    values = frames.floats(series, name, "categorical")
+    known = ~np.isnan(values)
+    # Beyond 2^53 neighboring integers are one float.
+    whole = np.where(known & (np.abs(values) <= 2**53), values, 0).astype(np.int64)
+    odd = "fractional numbers, which are no categories (round them, or encode them with Numbers)"
+    frames.refuse(known & (whole != values), values, name, odd)
+    return whole, known
 
 
 def categories(array: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -190,31 +199,50 @@ def categories(array: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     return array, known
 
 
-def fitted_or(like: Column | None, values: NDArray[Any]) -> Vocabulary:
-    """The vocabulary of the fitted column, or a new one of the values."""
-    return Vocabulary.of(values) if like is None or like.vocabulary is None else like.vocabulary
+def fitted(
+    places: NDArray[np.int64], distinct: NDArray[Any], name: str, kind: Kind, encoder: Categories | None
+) -> Column:
+    """The column without rows, fitted to categories."""
+    counts = CategoryCounts(name, kind, encoder)
+    counts.add(distinct, places)
+    return counts.finish()
 
 
-def encode_known(
-    vocabulary: Vocabulary, values: NDArray[Any], known: NDArray[np.bool_], name: str
-) -> NDArray[np.int64]:
-    """Codes of categories; -1 for missing and unknown ones."""
-    codes = np.full(len(values), -1, np.int64)
-    given = values[known]
-    if vocabulary.kind == "strings" and given.dtype != object:
-        given = given.astype(str).astype(object)
+def codes_at(places: NDArray[np.int64], distinct: NDArray[Any], like: Column) -> NDArray[np.int64]:
+    """Codes of values, given by their places among distinct ones, by a fitted column; -1 where missing or unknown."""
+    return np.append(codes_of(distinct, like), -1)[places]
+
+
+def codes_of(distinct: NDArray[Any], like: Column) -> NDArray[np.int64]:
+    """Codes of known categories by a fitted column, -1 where they have none."""
+    assert like.vocabulary is not None
+    if like.vocabulary.kind == "strings" and distinct.dtype != object:
+        distinct = distinct.astype(str).astype(object)
+    if isinstance(like.encoder, Categories) and like.encoder.hash_buckets is not None and len(distinct):
+        if like.vocabulary.kind == "integers" and distinct.dtype == object:
+            raise DataError(f"column {like.name!r} held integers when the model was fitted and holds strings now")
+        return buckets(distinct, like.encoder.hash_buckets)
     try:
-        codes[known] = vocabulary.encode(given)
+        return like.vocabulary.encode(distinct)
     except DataError as error:
-        raise DataError(f"column {name!r}: {error}") from error
-    return codes
+        raise DataError(f"column {like.name!r}: {error}") from error
 
 
-def encode_table(frame: nw.DataFrame[Any], id_col: str, vocabulary: Vocabulary, numeric: tuple[str, ...]) -> Features:
+def encode_table(
+    frame: nw.DataFrame[Any],
+    id_col: str,
+    vocabulary: Vocabulary,
+    numeric: tuple[str, ...],
+    encoders: Mapping[str, Encoder] = NO_ENCODERS,
+) -> Features:
     """A feature frame in the order of a vocabulary; ids without a row are missing in every column."""
     rows = table_rows(frame, id_col, vocabulary)
     names = [name for name in frame.columns if name != id_col]
-    columns = tuple(encode_column(frames.column(frame, n, "features"), n, n in numeric, None) for n in names)
+    given = [frames.column(frame, name, "features") for name in names]
+    columns = tuple(
+        encode_column(series, name, name in numeric, None, encoders.get(name))
+        for series, name in zip(given, names, strict=True)
+    )
     return Features(columns, len(frame)).take(rows)
 
 

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recsys.embedding.placement import CachedEmbedding
 from recsys.embedding.table import Embedding
 from recsys.errors import ParameterError
 
@@ -16,6 +17,8 @@ class FieldEmbedding(nn.Module):
     A field may have several slots (tags, the numbers of a vector): `fields` names each slot's field, and the vectors
     of a field's slots, each times its value, are summed. Without `fields` slot f is field f. That a code is below its
     field's size is not checked: it would read the next field's vectors.
+
+    `table` is one of sum(sizes) codes made elsewhere, as by `place`; `std`, `sparse` and `dtype` are then its own.
     """
 
     start: Tensor
@@ -29,6 +32,8 @@ class FieldEmbedding(nn.Module):
         fields: Sequence[int] | None = None,
         std: float = 0.01,
         sparse: bool = False,
+        dtype: torch.dtype = torch.float32,
+        table: Embedding | CachedEmbedding | None = None,
     ):
         super().__init__()
         slots = list(range(len(sizes)) if fields is None else fields)
@@ -36,10 +41,13 @@ class FieldEmbedding(nn.Module):
             raise ParameterError(f"FieldEmbedding needs sizes of at least 0, got sizes={tuple(sizes)}")
         if any(not 0 <= field < len(sizes) for field in slots):
             raise ParameterError(f"FieldEmbedding has fields 0 to {len(sizes) - 1}, got fields={tuple(slots)}")
-        self.table = Embedding(sum(sizes), dim, std=std, sparse=sparse)
-        at = torch.tensor(slots, dtype=torch.long)
-        pool = None if slots == list(range(len(sizes))) else F.one_hot(at, len(sizes)).T.float()
-        self.register_buffer("start", torch.tensor([0, *sizes]).cumsum(0)[at], persistent=False)
+        self.table = Embedding(sum(sizes), dim, std=std, sparse=sparse, dtype=dtype) if table is None else table
+        shape = tuple(self.table.vectors.shape)
+        if shape != (sum(sizes), dim):
+            raise ParameterError(f"FieldEmbedding needs a table of {(sum(sizes), dim)}, got one of {shape}")
+        self.sizes, self.slots = tuple(sizes), torch.tensor(slots, dtype=torch.long)
+        pool = None if slots == list(range(len(sizes))) else F.one_hot(self.slots, len(sizes)).T.float()
+        self.register_buffer("start", first_codes(sizes)[self.slots], persistent=False)
         self.register_buffer("pool", pool, persistent=False)
 
     def forward(self, codes: Tensor, values: Tensor | None = None) -> Tensor:
@@ -52,3 +60,30 @@ class FieldEmbedding(nn.Module):
         # A product with ones and zeros, because adding in place is not repeatable on a GPU; in full precision.
         with torch.autocast(vectors.device.type, enabled=False):
             return self.pool.to(vectors.dtype) @ vectors
+
+    def grow(self, sizes: Sequence[int]) -> Tensor:
+        """Make room for codes up to sizes[f] - 1 in each field f, behind those it has, which keep their vectors bitwise.
+
+        The table's parameter is a new one afterwards, O(table). Returns where its rows of before are in it, for
+        `grow_state` of an optimizer.
+        """
+        if len(sizes) != len(self.sizes) or any(new < old for new, old in zip(sizes, self.sizes, strict=True)):
+            raise ParameterError(
+                f"FieldEmbedding.grow: sizes={tuple(sizes)} is not allowed; give one size a field, none below those of "
+                f"{self.sizes}"
+            )
+        if isinstance(self.table, CachedEmbedding):
+            raise ParameterError("FieldEmbedding.grow is for tables on the device; make a larger one and load it")
+        device = self.start.device
+        old, new = first_codes(self.sizes), first_codes(sizes)
+        shift = (new - old)[:-1].repeat_interleave(torch.tensor(self.sizes, dtype=torch.long))
+        places = torch.arange(sum(self.sizes) + 1, device=device) + F.pad(shift, (1, 0)).to(device)
+        if sum(sizes) > sum(self.sizes):
+            self.table.spread_rows(places, sum(sizes) + 1)
+        self.sizes, self.start = tuple(sizes), new[self.slots].to(device)
+        return places
+
+
+def first_codes(sizes: Sequence[int]) -> Tensor:
+    """The first code of each field in the common table, and behind them the number of all codes, (F + 1,)."""
+    return torch.tensor([0, *sizes]).cumsum(0)

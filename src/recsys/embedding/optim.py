@@ -2,106 +2,40 @@
 
 Gradients of the same row are added up first, so that a row that a batch names twice takes one step, as in a dense
 optimizer. Parameters with dense gradients, of any shape, are moved as a whole: a bias or a matrix may stand beside the
-tables.
+tables. What is common to all is told at `recsys.embedding.row_optimizer.RowOptimizer`.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
-from torch.optim import Optimizer
+import torch.nn.functional as F
+from torch import Generator, Tensor
 
+from recsys.embedding.row_optimizer import RowOptimizer
 from recsys.errors import ParameterError
-
-
-def touched_rows(gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows (R,) that a sparse gradient names and the gradient of each (R, ...), duplicates added up."""
-    # By sorting, which is repeatable on a GPU too; O(R D + R log R).
-    gradient = gradient.coalesce()
-    return gradient.indices()[0], gradient.values()
-
-
-class RowOptimizer(Optimizer, ABC):
-    """Runs `_update` over the touched rows of each parameter, or over all of it where its gradient is dense.
-
-    An option `weight_decay` adds weight_decay times the weights to the gradient, of the rows of the batch alone.
-    """
-
-    def __init__(self, params: Iterable[Tensor], defaults: dict[str, Any]):
-        super().__init__(params, defaults)
-
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add parameters with options of their own."""
-        super().add_param_group(param_group)
-        group = self.param_groups[-1]
-        name = type(self).__name__
-        for option in self.defaults:
-            if option != "betas" and not group[option] >= 0:
-                raise ParameterError(f"{name}: {option}={group[option]!r} is not allowed; give a number of at least 0")
-        for beta in group.get("betas", ()):
-            if not 0 <= beta < 1:
-                raise ParameterError(f"{name}: betas={group['betas']!r} is not allowed; give numbers in [0, 1)")
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One step for the rows that have a gradient."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                state = self.state[parameter]
-                if not state:
-                    state.update(self._new_state(parameter, group))
-                if parameter.grad.is_sparse:
-                    self._step_rows(parameter, state, group)
-                else:
-                    self._decayed_update(parameter, parameter.grad, state, group)
-        return loss
-
-    def _step_rows(self, parameter: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> None:
-        rows, gradient = touched_rows(parameter.grad)  # type: ignore[arg-type]
-        weight = parameter[rows]
-        # What has no dimension is the table's, not a row's, as a count of steps.
-        parts = {name: value[rows] if value.ndim else value for name, value in state.items()}
-        self._decayed_update(weight, gradient, parts, group)
-        parameter[rows] = weight
-        for name, value in state.items():
-            if value.ndim:
-                value[rows] = parts[name]
-
-    def _decayed_update(
-        self, weight: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]
-    ) -> None:
-        if group.get("weight_decay"):
-            gradient = gradient.add(weight, alpha=group["weight_decay"])
-        self._update(weight, gradient, state, group)
-
-    @abstractmethod
-    def _new_state(self, parameter: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
-        """What is remembered before the first step: by row along the first dimension, or one number for all."""
-
-    @abstractmethod
-    def _update(self, weight: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> None:
-        """Move weights (R, ...) and their state, in place, by their gradient of the same shape."""
+from recsys.kernels import sparse_step
 
 
 class SGD(RowOptimizer):
     """w <- w - lr g: no state at all."""
 
-    def __init__(self, params: Iterable[Tensor], lr: float = 1e-2, weight_decay: float = 0.0):
-        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
+    rule = sparse_step.SGD
+    remembers: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(
+        self, params: Iterable[Tensor], lr: float = 1e-2, weight_decay: float = 0.0, generator: Generator | None = None
+    ):
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay}, generator)
 
     def _new_state(self, parameter: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
         return {}
 
-    def _update(self, weight: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> None:
-        weight.sub_(gradient, alpha=group["lr"])
+    def _constants(self, state: dict[str, Tensor], group: dict[str, Any]) -> tuple[float, ...]:
+        return (group["lr"],)
+
+    def _update(self, weight: Tensor, gradient: Tensor, state: list[Tensor], constants: tuple[float, ...]) -> None:
+        weight.sub_(gradient, alpha=constants[0])
 
 
 class SparseAdam(RowOptimizer):
@@ -111,6 +45,9 @@ class SparseAdam(RowOptimizer):
     acts on the rows of the batch.
     """
 
+    rule = sparse_step.ADAM
+    remembers = ("mean", "square")
+
     def __init__(
         self,
         params: Iterable[Tensor],
@@ -118,8 +55,10 @@ class SparseAdam(RowOptimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        generator: Generator | None = None,
     ):
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+        options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        super().__init__(params, options, generator)
 
     def _new_state(self, parameter: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
         return {
@@ -128,18 +67,24 @@ class SparseAdam(RowOptimizer):
             "square": torch.zeros_like(parameter),
         }
 
-    def _update(self, weight: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> None:
+    def _constants(self, state: dict[str, Tensor], group: dict[str, Any]) -> tuple[float, ...]:
         state["step"] += 1
-        step = float(state["step"])
-        beta1, beta2 = group["betas"]
-        mean = state["mean"].lerp_(gradient, 1 - beta1)
-        square = state["square"].mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-        root = square.div(1 - beta2**step).sqrt_().add_(group["eps"])
-        weight.addcdiv_(mean, root, value=-group["lr"] / (1 - beta1**step))
+        step, (beta1, beta2) = float(state["step"]), group["betas"]
+        # Bias correction of both moments: sqrt(square / (1 - beta2^step)) is root_scale sqrt(square).
+        return group["lr"] / (1 - beta1**step), beta1, beta2, group["eps"], (1 - beta2**step) ** -0.5
+
+    def _update(self, weight: Tensor, gradient: Tensor, state: list[Tensor], constants: tuple[float, ...]) -> None:
+        (mean, square), (rate, beta1, beta2, eps, root_scale) = state, constants
+        mean.lerp_(gradient, 1 - beta1)
+        square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+        weight.addcdiv_(mean, square.sqrt().mul_(root_scale).add_(eps), value=-rate)
 
 
 class Adagrad(RowOptimizer):
     """w <- w - lr g / (sqrt(sum of g^2) + eps), by weight (Duchi et al., JMLR 2011); the sum starts at `initial`."""
+
+    rule = sparse_step.ADAGRAD
+    remembers = ("sum",)
 
     def __init__(
         self,
@@ -148,15 +93,21 @@ class Adagrad(RowOptimizer):
         eps: float = 1e-10,
         initial: float = 0.0,
         weight_decay: float = 0.0,
+        generator: Generator | None = None,
     ):
-        super().__init__(params, {"lr": lr, "eps": eps, "initial": initial, "weight_decay": weight_decay})
+        options = {"lr": lr, "eps": eps, "initial": initial, "weight_decay": weight_decay}
+        super().__init__(params, options, generator)
 
     def _new_state(self, parameter: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
         return {"sum": torch.full_like(parameter, group["initial"])}
 
-    def _update(self, weight: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> None:
-        total = state["sum"].addcmul_(gradient, gradient)
-        weight.addcdiv_(gradient, total.sqrt().add_(group["eps"]), value=-group["lr"])
+    def _constants(self, state: dict[str, Tensor], group: dict[str, Any]) -> tuple[float, ...]:
+        return group["lr"], group["eps"]
+
+    def _update(self, weight: Tensor, gradient: Tensor, state: list[Tensor], constants: tuple[float, ...]) -> None:
+        (total,), (rate, eps) = state, constants
+        total.addcmul_(gradient, gradient)
+        weight.addcdiv_(gradient, total.sqrt().add_(eps), value=-rate)
 
 
 class RowwiseAdagrad(RowOptimizer):
@@ -165,17 +116,31 @@ class RowwiseAdagrad(RowOptimizer):
     State is one number a row instead of one a weight.
     """
 
-    def __init__(self, params: Iterable[Tensor], lr: float = 1e-2, eps: float = 1e-10, weight_decay: float = 0.0):
-        super().__init__(params, {"lr": lr, "eps": eps, "weight_decay": weight_decay})
+    rule = sparse_step.ROWWISE_ADAGRAD
+    remembers = ("sum",)
+
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        lr: float = 1e-2,
+        eps: float = 1e-10,
+        weight_decay: float = 0.0,
+        generator: Generator | None = None,
+    ):
+        super().__init__(params, {"lr": lr, "eps": eps, "weight_decay": weight_decay}, generator)
 
     def _new_state(self, parameter: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
         return {"sum": parameter.new_zeros(parameter.shape[:1])}
 
-    def _update(self, weight: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> None:
+    def _constants(self, state: dict[str, Tensor], group: dict[str, Any]) -> tuple[float, ...]:
+        return group["lr"], group["eps"]
+
+    def _update(self, weight: Tensor, gradient: Tensor, state: list[Tensor], constants: tuple[float, ...]) -> None:
+        (total,), (rate, eps) = state, constants
         squares = gradient.square()
-        total = state["sum"].add_(squares.flatten(1).mean(1) if squares.ndim > 1 else squares)
-        root = total.sqrt().add_(group["eps"]).view(total.shape + (1,) * max(weight.ndim - 1, 0))
-        weight.addcdiv_(gradient, root, value=-group["lr"])
+        total.add_(squares.flatten(1).mean(1) if squares.ndim > 1 else squares)
+        root = total.sqrt().add_(eps).view(total.shape + (1,) * max(weight.ndim - 1, 0))
+        weight.addcdiv_(gradient, root, value=-rate)
 
 
 class FTRL(RowOptimizer):
@@ -184,11 +149,23 @@ class FTRL(RowOptimizer):
     n <- n + g^2,  z <- z + g - (sqrt(n) - sqrt(old n)) / lr w,
     w = -(z - sign(z) l1) / ((beta + sqrt(n)) / lr + l2) where |z| > l1, else 0.
 
-    z starts so that this is the weight as it was: a start stands until its first gradient.
+    z starts so that this is the weight as it was: a start stands until its first gradient. So it does when lr changes,
+    which takes a pass over the table.
     """
 
-    def __init__(self, params: Iterable[Tensor], lr: float = 0.1, beta: float = 1.0, l1: float = 0.0, l2: float = 0.0):
-        super().__init__(params, {"lr": lr, "beta": beta, "l1": l1, "l2": l2})
+    rule = sparse_step.FTRL
+    remembers = ("z", "n")
+
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        lr: float = 0.1,
+        beta: float = 1.0,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        generator: Generator | None = None,
+    ):
+        super().__init__(params, {"lr": lr, "beta": beta, "l1": l1, "l2": l2}, generator)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with options of their own."""
@@ -200,13 +177,24 @@ class FTRL(RowOptimizer):
     def _new_state(self, parameter: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
         scale = group["beta"] / group["lr"] + group["l2"]
         z = -scale * parameter - group["l1"] * parameter.sign()
-        return {"z": z, "n": torch.zeros_like(parameter)}
+        return {"z": z, "n": torch.zeros_like(parameter), "rate": torch.tensor(group["lr"], dtype=torch.float64)}
 
-    def _update(self, weight: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> None:
-        z, n = state["z"], state["n"]
+    def _step(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        state = self.state[parameter]
+        if state and float(state["rate"]) != group["lr"]:
+            # The weight is worked out from z and lr: z moves so that another lr leaves the weight alone.
+            change = 1 / float(state["rate"]) - 1 / group["lr"]
+            state["z"].addcmul_(state["n"].sqrt().add_(group["beta"]), parameter.detach(), value=change)
+            state["rate"].fill_(group["lr"])
+        super()._step(parameter, gradient, group)
+
+    def _constants(self, state: dict[str, Tensor], group: dict[str, Any]) -> tuple[float, ...]:
+        return group["lr"], group["beta"], group["l1"], group["l2"]
+
+    def _update(self, weight: Tensor, gradient: Tensor, state: list[Tensor], constants: tuple[float, ...]) -> None:
+        (z, n), (rate, beta, l1, l2) = state, constants
         before = n.sqrt()
         root = n.addcmul_(gradient, gradient).sqrt()
-        z.add_(gradient).addcmul_(root - before, weight, value=-1 / group["lr"])
-        scale = root.add_(group["beta"]).div_(group["lr"]).add_(group["l2"])
-        shrunk = torch.nn.functional.softshrink(z, group["l1"])
-        weight.copy_(shrunk.div_(scale).neg_())
+        z.add_(gradient).addcmul_(root - before, weight, value=-1 / rate)
+        scale = root.add_(beta).div_(rate).add_(l2)
+        weight.copy_(F.softshrink(z, l1).div_(scale).neg_())

@@ -1,5 +1,7 @@
 """One table of vectors, in which code -1 is nothing."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -7,22 +9,48 @@ from torch import Tensor, nn
 from recsys.errors import ParameterError
 
 
+class _SparseLookup(torch.autograd.Function):
+    """Rows (...) of a weight to vectors (..., D), and a gradient that is the rows and what came back, nothing copied.
+
+    Row 0 is left out of it. Torch's own function copies both to that end, whether or not a row 0 is there.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(rows)
+        ctx.size = weight.shape
+        return F.embedding(rows, weight)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[None, Tensor]:
+        rows, values = ctx.saved_tensors[0].reshape(-1), grad_outputs[0].reshape(-1, ctx.size[1])
+        inside = rows != 0
+        if not bool(inside.all()):
+            rows, values = rows[inside], values[inside]
+        return None, torch.sparse_coo_tensor(rows[None], values, ctx.size, check_invariants=False)
+
+
+def look_up(rows: Tensor, weight: Tensor, sparse: bool) -> Tensor:
+    """Rows (...) of a weight (n, D) to vectors (..., D); row 0 is zeros and never trained. Low precision is widened."""
+    vectors = _SparseLookup.apply(rows, weight) if sparse else F.embedding(rows, weight, padding_idx=0)
+    return vectors.float() if weight.dtype == torch.bfloat16 else vectors  # type: ignore[union-attr]
+
+
 class Embedding(nn.Module):
     """Vectors of codes 0..num-1; code -1 is zeros and is never trained.
 
     `weight` is (num + 1, dim): its first row is the spare one that -1 reads. Rows start as N(0, std^2). With
-    `sparse=True` gradients hold the batch's rows alone, for the optimizers of `recsys.embedding`.
+    `sparse=True` gradients hold the batch's rows alone, for the optimizers of `recsys.embedding`. With
+    `dtype=torch.bfloat16` the table takes half the memory and vectors still come out as float32; those optimizers
+    round its steps so that the small ones are not lost.
     """
 
-    def __init__(self, num: int, dim: int, *, std: float = 0.01, sparse: bool = False):
+    def __init__(
+        self, num: int, dim: int, *, std: float = 0.01, sparse: bool = False, dtype: torch.dtype = torch.float32
+    ):
         super().__init__()
-        name = type(self).__name__
-        if num < 0 or dim < 1:
-            raise ParameterError(f"{name} needs num at least 0 and dim at least 1, got num={num}, dim={dim}")
-        if not std >= 0:
-            raise ParameterError(f"{name} needs std at least 0, got std={std}")
         self.std, self.sparse = std, sparse
-        self.weight = nn.Parameter(torch.cat([torch.zeros(1, dim), torch.randn(num, dim) * std]))
+        self.weight = nn.Parameter(new_rows(type(self).__name__, num, dim, std, dtype))
 
     @property
     def vectors(self) -> Tensor:
@@ -31,16 +59,36 @@ class Embedding(nn.Module):
 
     def forward(self, codes: Tensor) -> Tensor:
         """Codes (...) to vectors (..., dim)."""
-        return F.embedding(codes + 1, self.weight, padding_idx=0, sparse=self.sparse)
+        return look_up(codes + 1, self.weight, self.sparse)
 
-    def grow(self, num: int) -> None:
+    def grow(self, num: int) -> Tensor:
         """Make room for codes up to num - 1; new rows start as rows do, old ones stay bitwise what they were.
 
-        The parameter is a new one afterwards: optimizers must be made anew.
+        The parameter is a new one afterwards. Returns where its rows of before are in it, (old num + 1,), with which
+        `grow_state` of an optimizer takes its memory along; other optimizers must be made anew.
         """
-        new = num + 1 - len(self.weight)
-        if new <= 0:
-            return
+        places = torch.arange(len(self.weight), device=self.weight.device)
+        if num + 1 > len(self.weight):
+            self.spread_rows(places, num + 1)
+        return places
+
+    def spread_rows(self, places: Tensor, n_rows: int) -> None:
+        """A new parameter of n_rows rows, with the old ones at `places` and new ones between."""
         old = self.weight.detach()
-        rows = torch.randn(new, old.shape[1], dtype=old.dtype, device=old.device) * self.std
-        self.weight = nn.Parameter(torch.cat([old, rows]), requires_grad=self.weight.requires_grad)
+        weight = torch.empty(n_rows, old.shape[1], dtype=old.dtype, device=old.device)
+        new = torch.ones(n_rows, dtype=torch.bool, device=old.device)
+        new[places] = False
+        weight[places] = old
+        weight[new] = torch.randn(n_rows - len(old), old.shape[1], dtype=old.dtype, device=old.device) * self.std
+        self.weight = nn.Parameter(weight, requires_grad=self.weight.requires_grad)
+
+
+def new_rows(name: str, num: int, dim: int, std: float, dtype: torch.dtype) -> Tensor:
+    """The weight (num + 1, dim) that a table starts with: a row of zeros, then N(0, std^2)."""
+    if num < 0 or dim < 1:
+        raise ParameterError(f"{name} needs num at least 0 and dim at least 1, got num={num}, dim={dim}")
+    if not std >= 0:
+        raise ParameterError(f"{name} needs std at least 0, got std={std}")
+    if dtype not in (torch.float32, torch.float64, torch.bfloat16):
+        raise ParameterError(f"{name}: dtype={dtype} is not allowed; give torch.float32, float64 or bfloat16")
+    return torch.cat([torch.zeros(1, dim), torch.randn(num, dim) * std]).to(dtype)

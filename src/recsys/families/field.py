@@ -1,6 +1,8 @@
 """Models of rows of fields: user columns, item columns and context columns in, one logit out."""
 
 from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
@@ -12,53 +14,80 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from recsys.base import Query
-from recsys.data import Dataset, Features
+from recsys.data import Column, Dataset, Features, StreamedDataset
 from recsys.data.features import encode_rows
+from recsys.data.growth import recoded
+from recsys.data.streamed import Rows
+from recsys.embedding import FieldEmbedding
 from recsys.errors import DataError
 from recsys.families.neural import NeuralRecommender
 from recsys.families.slots import Slots, Table, at, column_width, joined, unknown
 from recsys.params import NonNegative, PositiveInt
-from recsys.training import Examples, Negatives, make_optimizers
+from recsys.training import Examples, Negatives, StreamedExamples, make_optimizers, seeded
 from recsys.training.optimizers import Rule
 
 PAIR_CHUNK = 32_768
 """Pairs of user and item whose fields are held at a time when the catalog is ranked."""
 
 
-Half = tuple[Tensor, ...]
-"""What one side of a pair is to a network; the first is the linear part (B,)."""
+Parts = tuple[Tensor, ...]
+"""What rows are to a network, one tensor a part; the first dimension of each is the rows."""
+
+
+Moved = tuple[int, int, int]
+"""A field, a code of it and the code's new number."""
 
 
 class FieldNet(nn.Module):
-    """A network of two halves: `embed` looks rows up, `head` turns vectors into logits.
+    """A network of two halves: `embed` looks rows up, `head` turns what it found into logits.
 
     What `embed` gives for the user's slots alone and for the item's slots alone adds up to what it gives for both.
     """
 
     @abstractmethod
-    def embed(self, codes: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Slots (B, S) and their values to the linear part (B,) and field vectors (B, F, D)."""
+    def embed(self, codes: Tensor, values: Tensor) -> Parts:
+        """Slots (B, S) and their values to parts that add up: a linear part (B,), field vectors (B, F, D) and such."""
 
     @abstractmethod
-    def head(self, linear: Tensor, vectors: Tensor) -> Tensor:
-        """Linear parts (B,) and field vectors (B, F, D) to logits (B,)."""
-
-    def half(self, linear: Tensor, vectors: Tensor) -> Half:
-        """What rows of one side, as `embed` gives them, bring to every pair: tensors whose first dimension is the rows.
-
-        A network whose first step is linear takes it here, once a row instead of once a pair.
-        """
-        return linear, vectors
-
-    def pairs(self, people: Half, things: Half) -> Tensor:
-        """Logits (B, C) of every pair of B rows of one side and C of the other, from their halves."""
-        linear = (people[0][:, None] + things[0]).flatten()
-        vectors = (people[1][:, None] + things[1]).flatten(0, 1)
-        return self.head(linear, vectors).view(len(people[0]), -1)
+    def head(self, parts: Parts) -> Tensor:
+        """Parts of B rows, as `embed` gives them, to logits (B,)."""
 
     def forward(self, codes: Tensor, values: Tensor) -> Tensor:
         """Slots (B, S) and their values (B, S) to logits (B,)."""
-        return self.head(*self.embed(codes, values))
+        return self.head(self.embed(codes, values))
+
+    def grow(self, sizes: Sequence[int], moved: Sequence[Moved] = ()) -> None:
+        """Make room for sizes[f] codes in each field f; what the codes of before have learned stays bitwise the same.
+
+        A code that has `moved` finds its vectors in its new place.
+        """
+        for module in self.modules():
+            if isinstance(module, FieldEmbedding):
+                grow_table(module, sizes, moved)
+
+    def side(self, parts: Parts) -> Parts:
+        """What rows of one side bring to every pair, from what `embed` gives for them.
+
+        A network whose first step is linear takes it here, once a row instead of once a pair.
+        """
+        return parts
+
+    def pairs(self, people: Parts, things: Parts) -> Tensor:
+        """Logits (B, C) of every pair of B rows of one side and C of the other, from what `side` gives."""
+        both = tuple((left[:, None] + right).flatten(0, 1) for left, right in zip(people, things, strict=True))
+        return self.head(both).view(len(people[0]), -1)
+
+
+@torch.no_grad()
+def grow_table(table: FieldEmbedding, sizes: Sequence[int], moved: Sequence[Moved]) -> None:
+    """Make room in one table; codes that have moved take their vectors along, and new ones stand where those were."""
+    table.grow(sizes)
+    starts = torch.tensor([0, *sizes]).cumsum(0)
+    vectors = table.table.vectors
+    for field, old, new in moved:
+        if old != new:
+            pair = starts[field] + torch.tensor([old, new], device=vectors.device)
+            vectors[pair] = vectors[pair.flip(0)]
 
 
 class FieldBatch(NamedTuple):
@@ -94,17 +123,28 @@ class FieldExamples:
 
     def batch(self, rows: Tensor) -> FieldBatch:
         """Rows of these numbers, each followed by its drawn negatives where the data has positives alone."""
-        users, items, targets, weights = self.users[rows], self.items[rows], self.targets[rows], self.weights[rows]
+        return self.complete(*(values[rows] for values in self.values))
+
+    @property
+    def values(self) -> tuple[Tensor, ...]:
+        """Users (n,), items (n,), codes and values of the context's slots (n, S), targets (n,) and weights (n,)."""
+        return self.users, self.items, *self.context, self.targets, self.weights
+
+    def complete(
+        self, users: Tensor, items: Tensor, codes: Tensor, values: Tensor, targets: Tensor, weights: Tensor
+    ) -> FieldBatch:
+        """A batch of such values, those of B rows: negatives behind the rows, slots of users and items beside them."""
         if self.negatives is not None:
             drawn = self.negatives.draw(users, self.n_negatives).T.reshape(-1)
             copies = self.n_negatives + 1
-            rows, users, weights = rows.repeat(copies), users.repeat(copies), weights.repeat(copies)
+            users, weights = users.repeat(copies), weights.repeat(copies)
+            codes, values = codes.repeat(copies, 1), values.repeat(copies, 1)
             items, targets = (
                 torch.cat([items, drawn]),
                 torch.cat([targets, torch.zeros(len(drawn), device=drawn.device)]),
             )
-        context = self.context[0][rows], self.context[1][rows]
-        return FieldBatch(*joined(at(self.sides[0], users), at(self.sides[1], items), context), targets, weights)
+        slots = joined(at(self.sides[0], users), at(self.sides[1], items), (codes, values))
+        return FieldBatch(*slots, targets, weights)
 
 
 class FieldRecommender(NeuralRecommender):
@@ -117,6 +157,7 @@ class FieldRecommender(NeuralRecommender):
     shape: ClassVar[Literal["rating", "top-n", "click", "next-item"]] = "click"
     reads_context: ClassVar[bool] = True
     reads_field_data: ClassVar[bool] = True
+    reads_stream: ClassVar[bool] = True
 
     n_negatives: PositiveInt = 4
     """Negatives drawn for each row of data that has neither labels nor ratings."""
@@ -130,7 +171,7 @@ class FieldRecommender(NeuralRecommender):
     field_sizes_: tuple[int, ...]
     slot_fields_: tuple[int, ...]
     numeric_slots_: tuple[int, ...]
-    context_widths_: tuple[int, ...]
+    widths_: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 
     def _prepare(self, data: Dataset) -> None:
         roles = {"label": data.labels, "rating": data.ratings}
@@ -139,10 +180,20 @@ class FieldRecommender(NeuralRecommender):
             model = type(self).__name__
             raise DataError(f"{model}: data without users and items needs a label; pass label_col=... to Dataset")
         self.mean_, self.low_, self.high_ = 0.0, -np.inf, np.inf
-        if self.target_ == "rating" and data.ratings is not None:
+        if self.target_ == "rating" and isinstance(data, StreamedDataset):
+            self.mean_, self.low_, self.high_ = data.stream.ranges["rating"]
+        elif self.target_ == "rating" and data.ratings is not None:
             self.mean_ = float(data.ratings.mean(dtype=np.float64))
             self.low_, self.high_ = float(data.ratings.min()), float(data.ratings.max())
-        self.context_widths_ = () if data.context is None else tuple(map(column_width, data.context.columns))
+        features = (self.user_features_, self.item_features_, data.context)
+        self.widths_ = tuple(() if one is None else tuple(map(column_width, one.columns)) for one in features)
+        self._lay_out()
+        if not self.field_sizes_:
+            model = type(self).__name__
+            raise DataError(f"{model}: this data has no column to learn from; pass context_cols=... to Dataset")
+
+    def _lay_out(self) -> None:
+        """Set the sizes of the fields and the field of each slot."""
         sides = [*self._sides(), self._context_slots(0, self.context_)]
         starts = np.cumsum([0, *(len(side.sizes) for side in sides)])
         self.field_sizes_ = tuple(size for side in sides for size in side.sizes)
@@ -150,9 +201,41 @@ class FieldRecommender(NeuralRecommender):
             int(start) + f for start, side in zip(starts, sides, strict=False) for f in side.fields
         )
         self.numeric_slots_ = tuple(np.flatnonzero([one for side in sides for one in side.numeric]).tolist())
-        if not self.field_sizes_:
-            model = type(self).__name__
-            raise DataError(f"{model}: this data has no column to learn from; pass context_cols=... to Dataset")
+
+    def _partial_fit(self, data: Dataset) -> None:
+        """Make room for new users, items and values of columns, then train on the new rows for `epochs` epochs."""
+        columns, before = self._field_columns, self.field_sizes_
+        self._lay_out()
+        # Missing values have the last code of their field.
+        moved = [
+            (field, old - 1, new - 1)
+            for field, (column, old, new) in enumerate(zip(columns, before, self.field_sizes_, strict=True))
+            if column is not None and column.kind == "categorical" and column.missing
+        ]
+        device = next(self.module_.parameters()).device
+        with seeded(self.random_state, device):
+            # The model that this one grows from keeps its own.
+            self.module_ = deepcopy(self.module_)
+            self.module_.grow(self.field_sizes_, moved)
+            self._train(recoded(data, self.users_, self.items_, self.context_), None, device)
+
+    @property
+    def _field_columns(self) -> list[Column | None]:
+        """The column of each field, None for ids."""
+        ids: list[Column | None] = [] if self.users_ is None else [None]
+        tables = (self.user_features_, self.item_features_, self.context_)
+        user, item, context = ([] if table is None else [*table.columns] for table in tables)
+        return [*ids, *user, *ids, *item, *context]
+
+    @property
+    def _field_names(self) -> tuple[str, ...]:
+        """Column of each field."""
+        sides = ((self.user_col_, self.user_features_), (self.item_col_, self.item_features_), (None, self.context_))
+        names: list[str] = []
+        for id_col, features in sides:
+            names += [] if id_col is None else [id_col]
+            names += [] if features is None else [column.name for column in features.columns]
+        return tuple(names)
 
     @property
     def _sparse(self) -> bool:
@@ -167,13 +250,13 @@ class FieldRecommender(NeuralRecommender):
         sizes = [0 if vocabulary is None else len(vocabulary) for vocabulary in (self.users_, self.items_)]
         with_id = self.users_ is not None
         return (
-            Slots.of(sizes[0], self.user_features_, with_id=with_id),
-            Slots.of(sizes[1], self.item_features_, with_id=with_id),
+            Slots.of(sizes[0], self.user_features_, with_id=with_id, widths=self.widths_[0]),
+            Slots.of(sizes[1], self.item_features_, with_id=with_id, widths=self.widths_[1]),
         )
 
     def _context_slots(self, n_rows: int, context: Features | None) -> Slots:
         """Slots of contexts, as many a column as in the training data."""
-        return Slots.of(n_rows, context, with_id=False, widths=self.context_widths_)
+        return Slots.of(n_rows, context, with_id=False, widths=self.widths_[2])
 
     @cached_property
     def _tables(self) -> tuple[Table, Table]:
@@ -182,18 +265,34 @@ class FieldRecommender(NeuralRecommender):
         users, items = self._sides()
         return users.table(device), items.table(device)
 
-    def _examples(self, data: Dataset) -> Examples:
+    def _examples(self, data: Dataset) -> Examples | StreamedExamples:
+        streamed = isinstance(data, StreamedDataset)
+        examples = self._of_rows(data.no_rows if streamed else data)
+        examples.sides = self._tables
+        if self.target_ == "implicit":
+            users = torch.from_numpy(np.repeat(np.arange(len(self.history_)), self.history_.lengths))
+            items = torch.from_numpy(self.history_.items).long()
+            examples.negatives, examples.n_negatives = Negatives(users, items, len(self.items_)), self.n_negatives
+        if not streamed:
+            return examples
+        examples.to(next(self.module_.parameters()).device)
+        pieces = data.stream.table.shard_pieces
+
+        def load(piece: int) -> Iterator[tuple[NDArray[Any], ...]]:
+            for rows in data.rows(pieces[piece]):
+                yield tuple(values.numpy() for values in self._of_rows(rows).values)
+
+        return StreamedExamples(len(data), len(pieces), load, examples.complete, data.shuffle_buffer)
+
+    def _of_rows(self, data: Dataset | Rows) -> FieldExamples:
+        """Examples of rows in memory, with neither the users' and items' slots nor negatives."""
         n = len(data)
         users = torch.full((n,), -1) if data.user_codes is None else torch.from_numpy(data.user_codes).long()
         items = torch.full((n,), -1) if data.item_codes is None else torch.from_numpy(data.item_codes).long()
         values = {"label": data.labels, "rating": data.ratings}.get(self.target_)
         targets = torch.ones(n) if values is None else torch.from_numpy(np.asarray(values, np.float32)) - self.mean_
         weights = None if data.weights is None else torch.from_numpy(np.asarray(data.weights, np.float32))
-        examples = FieldExamples(users, items, self._context_slots(n, data.context), targets, weights)
-        examples.sides = self._tables
-        if self.target_ == "implicit":
-            examples.negatives, examples.n_negatives = Negatives(users, items, data.n_items), self.n_negatives
-        return examples
+        return FieldExamples(users, items, self._context_slots(n, data.context), targets, weights)
 
     def _loss(self, net: Any, batch: FieldBatch) -> Tensor:
         logits = net(batch.codes, batch.values).float()
@@ -234,13 +333,13 @@ class FieldRecommender(NeuralRecommender):
         with torch.inference_mode():
             context = self._context(query)
             some = at(users, self._to_device(query.users))
-            people = self._half(joined(some, unknown(len(query), catalog), context))
+            people = self._side(joined(some, unknown(len(query), catalog), context))
             for first in range(0, len(self.items_), PAIR_CHUNK):
                 # The last row of the item table stands for an unknown item, which is no candidate.
                 chunk = slice(first, min(first + PAIR_CHUNK, len(self.items_)))
                 part = catalog[0][chunk], catalog[1][chunk]
                 n = len(part[0])
-                things = self._half(joined(unknown(n, users), part, unknown(n, context)))
+                things = self._side(joined(unknown(n, users), part, unknown(n, context)))
                 step = max(1, PAIR_CHUNK // n)
                 for start in range(0, len(query), step):
                     rows = slice(start, start + step)
@@ -248,8 +347,8 @@ class FieldRecommender(NeuralRecommender):
                     scores[rows, chunk] = self.module_.pairs(some_people, things).float().cpu().numpy()
         return scores
 
-    def _half(self, slots: Table) -> Half:
-        return self.module_.half(*self.module_.embed(*slots))
+    def _side(self, slots: Table) -> Parts:
+        return self.module_.side(self.module_.embed(*slots))
 
     def _context(self, query: Query) -> Table:
         """Slots of each row's context; all -1 where there is none."""

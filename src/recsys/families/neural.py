@@ -15,7 +15,16 @@ from recsys.errors import DataError, ParameterError
 from recsys.evaluation import evaluate
 from recsys.metrics import Metric, parse
 from recsys.params import Factor, NonNegative, NonNegativeInt, Positive, PositiveInt
-from recsys.training import Checkpoint, Examples, Trainer, make_optimizers, pick_device, run_key, seeded
+from recsys.training import (
+    Checkpoint,
+    Examples,
+    StreamedExamples,
+    Trainer,
+    make_optimizers,
+    pick_device,
+    run_key,
+    seeded,
+)
 
 
 class NeuralRecommender(Recommender):
@@ -53,7 +62,7 @@ class NeuralRecommender(Recommender):
         """The untrained network, from hyperparameters and fitted attributes alone: a loaded model calls it too."""
 
     @abstractmethod
-    def _examples(self, data: Dataset) -> Examples:
+    def _examples(self, data: Dataset) -> Examples | StreamedExamples:
         """What the training loop runs over; what only training needs may go into attributes that begin with `_`."""
 
     @abstractmethod
@@ -75,30 +84,34 @@ class NeuralRecommender(Recommender):
             raise ParameterError(
                 f"{type(self).__name__}: patience={self.patience} needs fit(data, validation_data=...)"
             )
-        metric = parse(self.monitor)
         if validation is not None:
-            self._check_monitor(metric, validation)
+            self._check_monitor(parse(self.monitor), validation)
         device = pick_device(self.device)
         self._prepare(data)
         with seeded(self.random_state, device):
             self.module_ = self._network().to(device)
-            examples = self._examples(data).to(device)
-            trainer = Trainer(
-                epochs=self.epochs,
-                batch_size=self.batch_size,
-                optimizers=self._optimizers,
-                plateau_factor=self.plateau_factor,
-                patience=self.patience,
-                precision=self.precision,
-                verbose=self.verbose,
-                monitor=self.monitor if validation is not None else None,
-                greater_is_better=metric.greater_is_better,
-                checkpoint=self._open_checkpoint(data, validation),
-                device=device,
-                name=type(self).__name__,
-            )
-            check = None if validation is None else lambda: self._validation_score(metric, validation)
-            self.training_log_ = trainer.run(self.module_, examples, self._loss, check)
+            self._train(data, validation, device)
+
+    def _train(self, data: Dataset, validation: Dataset | None, device: torch.device) -> None:
+        """Train `module_` from where it stands, on numbers drawn from torch's generators; leaves `training_log_`."""
+        metric = parse(self.monitor)
+        examples = self._examples(data).to(device)
+        trainer = Trainer(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            optimizers=self._optimizers,
+            plateau_factor=self.plateau_factor,
+            patience=self.patience if validation is not None else None,
+            precision=self.precision,
+            verbose=self.verbose,
+            monitor=self.monitor if validation is not None else None,
+            greater_is_better=metric.greater_is_better,
+            checkpoint=self._open_checkpoint(data, validation),
+            device=device,
+            name=type(self).__name__,
+        )
+        check = None if validation is None else lambda: self._validation_score(metric, validation)
+        self.training_log_ = trainer.run(self.module_, examples, self._loss, check)
         # What only training needs has a name that begins with `_`; a fitted model does not carry it along.
         for name in [name for name in self.__dict__ if name.startswith("_")]:
             del self.__dict__[name]

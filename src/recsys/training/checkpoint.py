@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from recsys.data import Dataset
+from recsys.data import Dataset, StreamedDataset
 from recsys.errors import LoadError
 
 
@@ -89,13 +89,18 @@ def run_key(settings: Any, *datasets: Dataset | None) -> str:
         digest.update(b"no data" if data is None else b"data")
         if data is not None:
             digest.update(json.dumps([data.n_users, data.n_items]).encode())
-            rows = (data.user_codes, data.item_codes, data.ratings, data.labels, data.weights, data.timestamps)
+            if isinstance(data, StreamedDataset):
+                digest.update(data.stream.fingerprint)
+                rows = ()
+            else:
+                rows = (data.user_codes, data.item_codes, data.ratings, data.labels, data.weights, data.timestamps)
             for values in (*rows, data.social_edges, data.social_weights):
                 digest_array(digest, values)
             for table in (data.user_features, data.item_features, data.context):
                 for column in () if table is None else table.columns:
-                    digest.update(json.dumps([column.name, column.kind, column.size]).encode())
-                    for values in (column.codes, column.indptr, column.values, column.vectors):
+                    made = [column.name, column.kind, column.n_codes, repr(column.encoder)]
+                    digest.update(json.dumps(made).encode())
+                    for values in (column.codes, column.indptr, column.values, column.vectors, column.absent):
                         digest_array(digest, values)
     return digest.hexdigest()
 

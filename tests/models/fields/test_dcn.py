@@ -46,11 +46,10 @@ def test_networks_stand_beside_or_after_each_other() -> None:
     assert beside.logit.in_features == 2 * 4 + 16
     assert after.logit.in_features == 16
     x = torch.randn(5, 2, 4)
-    none = torch.zeros(5)
     with torch.no_grad():
         side_by_side = torch.cat([beside.cross(x.flatten(1)), beside.deep(x.flatten(1))], 1)
-        torch.testing.assert_close(beside.head(none, x), beside.logit(side_by_side).squeeze(1))
-        torch.testing.assert_close(after.head(none, x), after.logit(after.deep(after.cross(x.flatten(1)))).squeeze(1))
+        torch.testing.assert_close(beside.head((x,)), beside.logit(side_by_side).squeeze(1))
+        torch.testing.assert_close(after.head((x,)), after.logit(after.deep(after.cross(x.flatten(1)))).squeeze(1))
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def test_permuting_fields_leaves_the_machine_alone() -> None:
     linear, vectors = one.embed(torch.tensor([[1, 2, 0, 4]]), torch.ones(1, 4))
     turned = vectors[:, [2, 0, 3, 1]]
     torch.testing.assert_close(pairwise_interaction(turned), pairwise_interaction(vectors))
-    assert not torch.allclose(one.head(linear, turned), one.head(linear, vectors))
+    assert not torch.allclose(one.head((linear, turned)), one.head((linear, vectors)))
 
 
 def test_an_interaction_that_no_linear_model_sees_is_learned() -> None:

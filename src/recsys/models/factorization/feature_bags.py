@@ -49,8 +49,7 @@ def column_block(column: Column, n_rows: int) -> tuple[Any, list[str]]:
         rows = np.repeat(rows, np.diff(column.indptr))
     known = column.codes >= 0
     rows, codes = rows[known], column.codes[known]
-    assert column.vocabulary is not None
-    names = [f"{column.name}={value}" for value in column.vocabulary.ids]
+    names = [f"{column.name}={value}" for value in column.labels]
     return sp.csr_matrix((np.ones(len(rows), np.float32), (rows, codes)), shape=(n_rows, column.size)), names
 
 

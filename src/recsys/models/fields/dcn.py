@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from recsys.embedding import FieldEmbedding
 from recsys.families import FieldRecommender
-from recsys.families.field import FieldNet
+from recsys.families.field import FieldNet, Parts
 from recsys.nn.cross import MatrixCross, MixCross, VectorCross
-from recsys.nn.mlp import hidden_layers
+from recsys.nn.mlp import both, hidden_layers, product
 from recsys.params import Fraction, PositiveInt
 
 
@@ -45,18 +45,34 @@ class DCNNet(FieldNet):
         # Without a hidden layer what the deep network would say is the input itself, which the cross network passes on.
         self.logit = nn.Linear(hidden if stacked or not hidden_dims else dim + hidden, 1)
 
-    def embed(self, codes: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Slots (B, S) and values (B, S) to linear parts (B,), which are 0, and field vectors (B, F, D)."""
-        vectors = self.embedding(codes, values)
-        return vectors.new_zeros(len(vectors)), vectors
+    @property
+    def _one_after_the_other(self) -> bool:
+        return self.stacked or len(self.deep) == 0
 
-    def head(self, linear: Tensor, vectors: Tensor) -> Tensor:
-        """Linear parts (B,) and field vectors (B, F, D) to logits (B,)."""
-        x = vectors.flatten(1)
+    def embed(self, codes: Tensor, values: Tensor) -> Parts:
+        """Slots (B, S) and values (B, S) to field vectors (B, F, D)."""
+        return (self.embedding(codes, values),)
+
+    def head(self, parts: Parts) -> Tensor:
+        """Field vectors (B, F, D) to logits (B,)."""
+        x = parts[0].flatten(1)
         crossed = self.cross(x)
-        one_after_the_other = self.stacked or len(self.deep) == 0
-        last = self.deep(crossed) if one_after_the_other else torch.cat([crossed, self.deep(x)], 1)
-        return self.logit(last).squeeze(1) + linear
+        last = self.deep(crossed) if self._one_after_the_other else torch.cat([crossed, self.deep(x)], 1)
+        return self.logit(last).squeeze(1)
+
+    def side(self, parts: Parts) -> Parts:
+        """The fields' vectors side by side (B, F D) and, where the deep network reads those, its first layer's sums (B, H)."""
+        x = parts[0].flatten(1)
+        return (x,) if self._one_after_the_other else (x, product(self.deep[0], x))
+
+    def pairs(self, people: Parts, things: Parts) -> Tensor:
+        """Logits (B, C) of every pair."""
+        crossed = self.cross((people[0][:, None] + things[0]).flatten(0, 1))
+        if self._one_after_the_other:
+            last = self.deep(crossed)
+        else:
+            last = torch.cat([crossed, self.deep[1:](both(people[1], things[1], self.deep[0]))], 1)
+        return self.logit(last).view(len(people[0]), -1)
 
 
 class DCN(FieldRecommender):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from recsys.embedding import FieldEmbedding
 from recsys.families import FieldRecommender
-from recsys.families.field import FieldNet, Half
+from recsys.families.field import FieldNet, Parts
 from recsys.nn.interactions import pairwise_interaction
 from recsys.nn.mlp import both, mlp, product
 from recsys.params import Fraction, PositiveInt
@@ -36,19 +36,21 @@ class DeepFMNet(FieldNet):
         self.embedding = FieldEmbedding(sizes, embedding_dim, fields=slot_fields, sparse=sparse)
         self.deep = mlp(len(sizes) * embedding_dim, *hidden_dims, 1, dropout=dropout, batch_norm=batch_norm)
 
-    def embed(self, codes: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    def embed(self, codes: Tensor, values: Tensor) -> Parts:
         """Slots (B, S) and values (B, S) to linear parts (B,) and field vectors (B, F, D)."""
         return self.linear(codes, values).sum((1, 2)), self.embedding(codes, values)
 
-    def head(self, linear: Tensor, vectors: Tensor) -> Tensor:
+    def head(self, parts: Parts) -> Tensor:
         """Linear parts (B,) and field vectors (B, F, D) to logits (B,)."""
+        linear, vectors = parts
         return self.bias + linear + pairwise_interaction(vectors) + self.deep(vectors.flatten(1)).squeeze(1)
 
-    def half(self, linear: Tensor, vectors: Tensor) -> Half:
+    def side(self, parts: Parts) -> Parts:
         """Linear parts with the products inside a side (B,), sums of the vectors (B, D), the first layer's sums (B, H)."""
+        linear, vectors = parts
         return linear + pairwise_interaction(vectors), vectors.sum(1), product(self.deep[0], vectors.flatten(1))
 
-    def pairs(self, people: Half, things: Half) -> Tensor:
+    def pairs(self, people: Parts, things: Parts) -> Tensor:
         """Logits (B, C): products across the sides are one dot product, and the deep network goes on from its first sums."""
         deep = self.deep[1:](both(people[2], things[2], self.deep[0])).view(len(people[0]), -1)
         return self.bias + people[0][:, None] + things[0] + people[1] @ things[1].T + deep

@@ -1,0 +1,123 @@
+"""Crosses of fields: a feature for each combination of their codes, hashed where there are too many."""
+
+import itertools
+from collections.abc import Sequence
+from math import prod
+
+import torch
+from torch import Tensor, nn
+
+from recsys.embedding.fields import FieldEmbedding
+from recsys.errors import ParameterError
+
+POSITIVE = 2**63 - 1
+"""Bits of an int64 but for its sign."""
+
+
+class CrossedEmbedding(nn.Module):
+    """One vector a cross: that of the combination of its fields' codes, zeros where one of them is -1.
+
+    A cross is the product of its fields' one-hot columns (AND). Up to `buckets` combinations have a vector each; more
+    are hashed into `buckets`, so that some share one. `slot_fields` names each slot's field; of a field with several
+    slots (tags) each enters, and the vectors of a cross, each times the product of its slots' values, are summed.
+
+    What `parts` gives for some of a row's slots and for the others adds up to what it gives for all of them.
+    """
+
+    slots: Tensor
+    strides: Tensor
+    used: Tensor
+    rows: Tensor
+    hashed: Tensor
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        slot_fields: Sequence[int],
+        crosses: Sequence[Sequence[int]],
+        dim: int,
+        *,
+        buckets: int,
+        std: float = 0.01,
+        sparse: bool = False,
+    ):
+        super().__init__()
+        outside = [cross for cross in crosses if not cross or any(not 0 <= field < len(sizes) for field in cross)]
+        if outside:
+            raise ParameterError(f"CrossedEmbedding has fields 0 to {len(sizes) - 1}, got crosses={tuple(crosses)!r}")
+        # Odd factors: even where their product leaves 64 bits behind, none of them becomes 0 and drops its field.
+        radices = [[sizes[field] | 1 for field in cross] for cross in crosses]
+        counts = [prod(radix) for radix in radices]
+        self.n_rows = tuple(min(count, buckets) for count in counts)
+        slots, strides, owners = combinations(slot_fields, crosses, radices)
+        longest = max(map(len, slots), default=0)
+        self.table = FieldEmbedding(self.n_rows, dim, fields=owners, std=std, sparse=sparse)
+
+        def buffer(name: str, rows: Sequence[Sequence[int]]) -> None:
+            padded = [[*row, *[0] * (longest - len(row))] for row in rows]
+            self.register_buffer(name, torch.tensor(padded).long().view(len(rows), longest), persistent=False)
+
+        buffer("slots", slots)
+        buffer("strides", strides)
+        buffer("used", [[1] * len(row) for row in slots])
+        self.register_buffer("rows", torch.tensor([self.n_rows[k] for k in owners]).long(), persistent=False)
+        self.register_buffer("hashed", torch.tensor([counts[k] > buckets for k in owners]).bool(), persistent=False)
+
+    def forward(self, codes: Tensor, values: Tensor) -> Tensor:
+        """Slots (B, S) and their values (B, S), above 0 where a cross reads them, to vectors (B, K, dim) of K crosses."""
+        return self.look_up(*self.parts(codes, values))
+
+    def parts(self, codes: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What the known slots say of each of X combinations of slots, (B, X) each.
+
+        Keys (sums of codes times strides, int64 modulo 2^64), how many slots are known, the logarithm of the product
+        of their values.
+        """
+        chosen = codes[:, self.slots]  # (B, X, P)
+        known = (chosen >= 0) & (self.used > 0)
+        keys = torch.where(known, chosen, 0) * self.strides
+        return keys.sum(2), known.sum(2), torch.where(known, values[:, self.slots], 1).log().sum(2)
+
+    def look_up(self, keys: Tensor, known: Tensor, logs: Tensor) -> Tensor:
+        """Parts of whole rows (B, X) to vectors (B, K, dim)."""
+        rows = torch.where(self.hashed, (mixed(keys) & POSITIVE) % self.rows, keys)
+        return self.table(torch.where(known == self.used.sum(1), rows, -1), logs.exp())
+
+
+def combinations(
+    slot_fields: Sequence[int], crosses: Sequence[Sequence[int]], radices: Sequence[Sequence[int]]
+) -> tuple[list[tuple[int, ...]], list[list[int]], list[int]]:
+    """Every combination of slots that is part of a cross: its slots, their strides and the cross."""
+    of_field: dict[int, list[int]] = {}
+    for slot, field in enumerate(slot_fields):
+        of_field.setdefault(field, []).append(slot)
+    slots: list[tuple[int, ...]] = []
+    strides: list[list[int]] = []
+    owners: list[int] = []
+    for owner, (cross, radix) in enumerate(zip(crosses, radices, strict=True)):
+        steps = [signed(prod(radix[:place])) for place in range(len(radix))]
+        for chosen in itertools.product(*(of_field[field] for field in cross)):
+            slots.append(chosen)
+            strides.append(steps)
+            owners.append(owner)
+    return slots, strides, owners
+
+
+def mixed(keys: Tensor) -> Tensor:
+    """Keys with every bit spread over all 64, as SplitMix64 ends (Steele, Lea & Flood, OOPSLA 2014).
+
+    Without it keys a stride apart would share a bucket together with all their likes.
+    """
+    keys = (keys ^ right_shift(keys, 30)) * signed(0xBF58476D1CE4E5B9)
+    keys = (keys ^ right_shift(keys, 27)) * signed(0x94D049BB133111EB)
+    return keys ^ right_shift(keys, 31)
+
+
+def right_shift(keys: Tensor, bits: int) -> Tensor:
+    """Keys as unsigned numbers, shifted to the right."""
+    return (keys >> bits) & (2 ** (64 - bits) - 1)
+
+
+def signed(number: int) -> int:
+    """A number modulo 2^64, as int64 holds it."""
+    return (number + 2**63) % 2**64 - 2**63

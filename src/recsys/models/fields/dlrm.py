@@ -1,0 +1,117 @@
+"""DLRM: numbers through a network of their own, then dot products of all vectors with each other.
+
+Naumov et al., "Deep Learning Recommendation Model for Personalization and Recommendation Systems", 2019.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from recsys.embedding import FieldEmbedding
+from recsys.families import FieldRecommender
+from recsys.families.field import FieldNet, Moved, Parts, grow_table
+from recsys.nn.interactions import pairwise_products
+from recsys.nn.mlp import hidden_layers, mlp
+from recsys.params import Fraction, PositiveInt
+
+
+class DLRMNet(FieldNet):
+    """Logit of a row: a top network over the bottom network's vector and the products of all vectors."""
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        slot_fields: Sequence[int],
+        numeric_slots: Sequence[int],
+        embedding_dim: int,
+        bottom_dims: Sequence[int],
+        hidden_dims: Sequence[int],
+        *,
+        interaction: Literal["dot", "cat"] = "dot",
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+        sparse: bool = True,
+    ):
+        super().__init__()
+        self.interaction = interaction
+        # The mark of a missing number is a number too: 1 where it is missing.
+        numeric = {slot_fields[slot] for slot in numeric_slots}
+        self.numbers = [slot for slot, field in enumerate(slot_fields) if field in numeric]
+        self.categories = [slot for slot, field in enumerate(slot_fields) if field not in numeric]
+        self.fields = fields = sorted({slot_fields[slot] for slot in self.categories})
+        place = {field: at for at, field in enumerate(fields)}
+        self.embedding = FieldEmbedding(
+            [sizes[field] for field in fields], embedding_dim,
+            fields=[place[slot_fields[slot]] for slot in self.categories], sparse=sparse,
+        )  # fmt: skip
+        bottom = (len(self.numbers), *bottom_dims, embedding_dim) if self.numbers else ()
+        self.bottom = hidden_layers(*bottom, batch_norm=batch_norm)
+        n_vectors = len(fields) + bool(self.numbers)
+        n_products = n_vectors * (n_vectors - 1) // 2
+        width = n_products + embedding_dim * bool(self.numbers) if interaction == "dot" else n_vectors * embedding_dim
+        # One vector alone has no product: what is left is its own numbers.
+        self.alone = width == 0
+        self.top = mlp(width or embedding_dim, *hidden_dims, 1, dropout=dropout, batch_norm=batch_norm)
+        self._initialize([sizes[field] for field in fields])
+
+    @torch.no_grad()
+    def _initialize(self, sizes: Sequence[int]) -> None:
+        """Of a layer of n inputs and m outputs W ~ N(0, 2 / (m + n)), b ~ N(0, 1 / m); n rows ~ U(-n^-1/2, n^-1/2)."""
+        for layer in (one for net in (self.bottom, self.top) for one in net if isinstance(one, nn.Linear)):
+            layer.weight.normal_(0, (2 / (layer.in_features + layer.out_features)) ** 0.5)
+            layer.bias.normal_(0, layer.out_features**-0.5)
+        bounds = torch.tensor(sizes, dtype=torch.float32).clamp(min=1).rsqrt()
+        rows = self.embedding.table.vectors
+        rows.uniform_(-1, 1).mul_(bounds.repeat_interleave(torch.tensor(sizes, dtype=torch.long))[:, None])
+
+    def embed(self, codes: Tensor, values: Tensor) -> Parts:
+        """Slots (B, S) and values (B, S) to numbers (B, N) and field vectors (B, F, D)."""
+        # A tag's value is its share of the row's mean: here the vectors of a row's tags are summed.
+        members = (values[:, self.categories] > 0).to(values.dtype)
+        return values[:, self.numbers], self.embedding(codes[:, self.categories], members)
+
+    def grow(self, sizes: Sequence[int], moved: Sequence[Moved] = ()) -> None:
+        """Make room for more codes in the fields that have vectors."""
+        place = {field: at for at, field in enumerate(self.fields)}
+        inside = [(place[field], old, new) for field, old, new in moved if field in place]
+        grow_table(self.embedding, [sizes[field] for field in self.fields], inside)
+
+    def head(self, parts: Parts) -> Tensor:
+        """Numbers (B, N) and field vectors (B, F, D) to logits (B,)."""
+        numbers, vectors = parts
+        if self.numbers:
+            vectors = torch.cat([self.bottom(numbers)[:, None], vectors], 1)
+        if self.interaction == "cat" or self.alone:
+            return self.top(vectors.flatten(1)).squeeze(1)
+        products = pairwise_products(vectors)
+        return self.top(torch.cat([vectors[:, 0], products], 1) if self.numbers else products).squeeze(1)
+
+
+class DLRM(FieldRecommender):
+    """Dot products of all fields' vectors, and of one vector that a network makes of all numbers.
+
+    The vectors of a row's tags are summed. A row costs O(F^2 D) for F vectors, and the two
+    networks.
+    """
+
+    embedding_dim: PositiveInt = 16
+    """Length of each field's vector, and of the numbers' one."""
+    bottom_dims: tuple[PositiveInt, ...] = (512, 256, 64)
+    """Widths of the hidden layers between the numbers and their vector."""
+    hidden_dims: tuple[PositiveInt, ...] = (512, 256)
+    """Widths of the hidden layers of the top network."""
+    interaction: Literal["dot", "cat"] = "dot"
+    """What the top network reads: the products of the vectors, or the vectors themselves."""
+    dropout: Fraction = 0.0
+    """Share of the top network's hidden units that a training step leaves out."""
+    batch_norm: bool = False
+    """Whether hidden layers are normalized over the batch, before their activation."""
+
+    def _network(self) -> DLRMNet:
+        return DLRMNet(
+            self.field_sizes_, self.slot_fields_, self.numeric_slots_, self.embedding_dim, self.bottom_dims,
+            self.hidden_dims, interaction=self.interaction, dropout=self.dropout, batch_norm=self.batch_norm,
+            sparse=self._sparse,
+        )  # fmt: skip
