@@ -1,7 +1,7 @@
 """Time a task beside its peers: `python benchmarks/speed.py TASK [--peers-python PYTHON] [--data FOLDER] [--runs 5]`.
 
 The peers live in an environment of their own, `.peers`, which the first task that needs them builds from `peers.txt`
-(with Python 3.11), and builds anew when that file has changed.
+(with Python 3.11), and builds anew when that file has changed. A contender may name another list, as `peers-fields`.
 
 A task is a module `tasks/TASK.py` with `TITLE`, `prepare(data folder, scratch folder)`, which leaves the contenders'
 input in the scratch folder, `CONTENDERS` and, where the project promises something, `BARS`. Every run of a contender is
@@ -30,11 +30,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = (
     "numpy", "scipy", "torch", "numba", "implicit", "rectools", "scikit-learn", "scikit-surprise", "cornac", "lenskit",
-    "rectools-lightfm",
+    "rectools-lightfm", "fuxictr", "deepctr-torch", "recbole", "torchrec", "fbgemm-gpu-cpu", "pyarrow",
 )  # fmt: skip
 
 STAMP = "built-from.txt"
 """The list that an environment was built from, kept in its folder."""
+ALONE = "  # alone"
 
 Measures = dict[str, float]
 Runs = Mapping[str, Sequence[Measures]]
@@ -51,6 +52,8 @@ class Contender:
     run: Callable[[Path], Measures]
     peer: bool = False
     """Needs the interpreter of --peers-python."""
+    listed: str = "peers"
+    """Its interpreter is that of `.LISTED`, built from `LISTED.txt`."""
     environment: Mapping[str, str] = field(default_factory=dict)
     group: str = ""
     """Heading of the table it stands in; the first of a group that is no peer is ours, which the others are set against."""
@@ -58,18 +61,22 @@ class Contender:
 
 @dataclass(frozen=True)
 class Bar:
-    """A promise: `ours`' measure is at most this many times that of the best of some others, or this much by itself."""
+    """A promise: `ours`' measure is at most this many times that of the best of some others, or this much by itself.
+
+    Up to `slack` more counts as no more.
+    """
 
     ours: str
     measure: str
     at_most: float
     of: tuple[str, ...] = ()
+    slack: float = 0.0
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task")
-    parser.add_argument("--peers-python", help="interpreter that has the peers installed; by default that of .peers")
+    parser.add_argument("--peers-python", help="interpreter that has all peers; by default that of .peers or such")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="folder of the data sets")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results", help="folder of the pages")
@@ -83,8 +90,8 @@ def main() -> None:
         print(json.dumps({"measures": measures, "versions": versions()}))
         return
     contenders = chosen(task.CONTENDERS, options.only)
-    if options.peers_python is None and any(contender.peer for contender in contenders.values()):
-        options.peers_python = peers_python()
+    lists = dict.fromkeys(contender.listed for contender in contenders.values() if contender.peer)
+    options.pythons = {listed: options.peers_python or peers_python(listed) for listed in lists}
     with tempfile.TemporaryDirectory() as scratch:
         task.prepare(options.data, Path(scratch))
         runs, used = take_turns(contenders, options, scratch)
@@ -104,8 +111,9 @@ def chosen(contenders: Mapping[str, Contender], only: Sequence[str] | None) -> d
     return {name: contender for name, contender in contenders.items() if only is None or name in only}
 
 
-def peers_python(folder: Path = ROOT / ".peers", listed: Path = ROOT / "benchmarks" / "peers.txt") -> str:
+def peers_python(name: str) -> str:
     """The interpreter of the peers' environment, built where it is not there yet or was built from another list."""
+    folder, listed = ROOT / f".{name}", ROOT / "benchmarks" / f"{name}.txt"
     python = folder / "bin" / "python"
     if not is_built(folder, listed):
         shutil.rmtree(folder, ignore_errors=True)
@@ -127,8 +135,13 @@ def call_built(folder: Path, listed: Path) -> None:
 
 
 def installation(listed: Path) -> list[list[str]]:
-    """What pip is asked for, in turn."""
-    implicit = next(line for line in listed.read_text().splitlines() if line.startswith("implicit=="))
+    """What pip is asked for, in turn. Lines that end in `ALONE` come last, without what they ask for."""
+    lines = listed.read_text().splitlines()
+    alone = [line.removesuffix(ALONE) for line in lines if line.endswith(ALONE)]
+    if alone:
+        wanted = [line for line in lines if line and not line.startswith("#") and not line.endswith(ALONE)]
+        return [["install", *wanted], ["install", "--no-deps", *alone]]
+    implicit = next(line for line in lines if line.startswith("implicit=="))
     return [
         ["install", "-r", str(listed)],
         # RecTools brings a repackaged copy of implicit, whose compiled parts hide implicit's own and are slower.
@@ -147,14 +160,14 @@ def take_turns(
         for name, contender in contenders.items():
             answer = in_process(name, contender, options, scratch)
             runs[name].append(answer["measures"])
-            where = " (peers)" if contender.peer else ""
+            where = f" ({contender.listed})" if contender.peer else ""
             used.update({package + where: version for package, version in answer["versions"].items()})
             print(f"{turn + 1}/{options.runs} {name}: {answer['measures']}", file=sys.stderr, flush=True)
     return runs, used
 
 
 def in_process(name: str, contender: Contender, options: argparse.Namespace, scratch: str) -> dict:
-    python = options.peers_python if contender.peer else sys.executable
+    python = options.pythons[contender.listed] if contender.peer else sys.executable
     command = [python, __file__, options.task, "--contender", name, "--scratch", scratch]
     path = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": path, **contender.environment}
@@ -205,14 +218,17 @@ def cell(value: float | None, ours: float | None) -> str:
 def verdict(bar: Bar, runs: Runs) -> str:
     """A line that says what was promised, what was measured, and whether that holds."""
     turns = [
-        run[bar.measure] / min((runs[other][turn][bar.measure] for other in bar.of), default=1.0)
+        (run[bar.measure] - bar.slack) / min((runs[other][turn][bar.measure] for other in bar.of), default=1.0)
         for turn, run in enumerate(runs[bar.ours])
     ]
     found = statistics.median(turns)
     others = f" times {' or '.join(bar.of)}" if bar.of else ""
+    slack = f", less {bar.slack:g}" if bar.slack else ""
     spread = f"turns from {min(turns):.4g} to {max(turns):.4g}"
     held = "held" if found <= bar.at_most else "NOT HELD"
-    return f"- {bar.ours}, {bar.measure}: at most {bar.at_most:g}{others}; measured {found:.4g} ({spread}): {held}"
+    return (
+        f"- {bar.ours}, {bar.measure}{slack}: at most {bar.at_most:g}{others}; measured {found:.4g} ({spread}): {held}"
+    )
 
 
 def provenance(used: Mapping[str, str]) -> str:

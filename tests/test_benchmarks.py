@@ -9,11 +9,14 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 
+import recsys
+
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-SHARED_PARTS = ("__init__", "common", "ranking")
+SHARED_PARTS = ("__init__", "common", "ranking", "clicks", "click_peers")
 TASKS = sorted(path.stem for path in (BENCHMARKS / "tasks").glob("*.py") if path.stem not in SHARED_PARTS)
 
 
@@ -92,6 +95,20 @@ def test_a_bar_without_others_is_on_the_measure_itself(speed: ModuleType) -> Non
     assert "at most 0.5; measured 0.5" in speed.verdict(speed.Bar("recsys", "ms", 0.5), runs)
 
 
+def test_a_bar_with_slack_allows_that_much_more(speed: ModuleType) -> None:
+    runs = {"recsys": [{"error": 0.0205}], "a": [{"error": 0.02}]}
+    assert "NOT HELD" in speed.verdict(speed.Bar("recsys", "error", 1.0, ("a",)), runs)
+    assert speed.verdict(speed.Bar("recsys", "error", 1.0, ("a",), slack=0.001), runs).endswith(": held")
+    assert "NOT HELD" in speed.verdict(speed.Bar("recsys", "error", 1.0, ("a",), slack=0.0001), runs)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_peer_has_a_list_of_what_to_install(speed: ModuleType, name: str) -> None:
+    task = importlib.import_module(f"tasks.{name}")
+    lists = {contender.listed for contender in task.CONTENDERS.values() if contender.peer}
+    assert all((BENCHMARKS / f"{listed}.txt").exists() for listed in lists)
+
+
 def test_only_known_contenders_can_be_asked_for(speed: ModuleType) -> None:
     contenders = {name: contender(speed) for name in ("b", "a", "c")}
     assert list(speed.chosen(contenders, ["c", "b"])) == ["b", "c"]
@@ -115,6 +132,12 @@ def test_implicit_itself_is_put_back_over_the_copy_that_rectools_brings(speed: M
     assert without_copy[0] == "uninstall"
     assert itself[0] == "install"
     assert re.fullmatch(r"implicit==[\d.]+", itself[-1])
+
+
+def test_packages_that_stand_alone_are_installed_last_and_bring_nothing(speed: ModuleType, tmp_path: Path) -> None:
+    listed = tmp_path / "peers-some.txt"
+    listed.write_text("# Why.\na==1\nb==2  # alone\nc==3\n")
+    assert speed.installation(listed) == [["install", "a==1", "c==3"], ["install", "--no-deps", "b==2"]]
 
 
 def random_factors(n_users: int = 40, n_items: int = 60) -> tuple[np.ndarray, np.ndarray, Any, Any]:
@@ -183,3 +206,65 @@ def test_neighbors_in_a_tie_at_the_end_are_not_different(speed: ModuleType, tmp_
     assert knn_fit.different(tmp_path / "near.npz", tied, values) == 0
     assert knn_fit.different(tmp_path / "near.npz", better, values) == 25
     assert knn_fit.different(tmp_path / "near.npz", short, np.array([[0.9, 0.0], [0.8, 0.3]])) == 25
+
+
+@pytest.fixture(scope="module")
+def clicks(speed: ModuleType) -> ModuleType:
+    return importlib.import_module("tasks.clicks")
+
+
+def test_auc_is_the_share_of_pairs_in_the_right_order(clicks: ModuleType) -> None:
+    rng = np.random.default_rng(0)
+    labels, scores = rng.integers(2, size=50), rng.integers(10, size=50)
+    pairs = [(a > b) + (a == b) / 2 for a in scores[labels == 1] for b in scores[labels == 0]]
+    assert clicks.auc(labels, scores) == pytest.approx(np.mean(pairs))
+
+
+@pytest.mark.parametrize("kind", ["DeepFM", "DCN"])
+def test_the_bare_products_are_those_of_our_networks(clicks: ModuleType, kind: str) -> None:
+    rows = pd.DataFrame({"user_id": [1, 2, 3], "item_id": [1, 2, 1], "label": [0, 1, 1]})
+    setting = clicks.Setting("some", embedding_dim=3, hidden_dims=(5, 4))
+    model = getattr(recsys, kind)(embedding_dim=3, hidden_dims=(5, 4), epochs=1, verbose=0, device="cpu").fit(rows)
+    matrices = [one.shape for name, one in model.module_.named_parameters() if one.ndim == 2 and "table" not in name]
+    assert sorted((fan_in, fan_out) for fan_out, fan_in in matrices) == sorted(setting.layers(kind, 2))
+
+
+def test_columns_of_a_data_set_come_back_as_they_were_left(clicks: ModuleType, tmp_path: Path) -> None:
+    fields = [clicks.Field("user", 3, 1), clicks.Field("genres", 5, 2)]
+    columns = {"user": np.array([2, 0]), "genres": np.array([[1, 4], [3, 0]])}
+    clicks.save(tmp_path, "some", fields, train=columns)
+    assert clicks.load_fields(tmp_path, "some") == fields
+    found = clicks.load(tmp_path, "some", "train")
+    assert found.keys() == columns.keys()
+    assert all(np.array_equal(found[name], columns[name]) for name in columns)
+
+
+def test_tags_are_coded_from_one_on_and_padded_behind_the_last(clicks: ModuleType) -> None:
+    fields = importlib.import_module("tasks.fields")
+    assert fields.tag_codes([["b"], ["a", "c"], ["c"]]).tolist() == [[2, 0], [1, 3], [3, 0]]
+
+
+def test_ids_of_large_tables_follow_a_power_law(clicks: ModuleType) -> None:
+    large = importlib.import_module("tasks.large_tables")
+    codes, _ = large.drawn(1000, 4000)
+    assert codes.shape == (4000, large.N_FIELDS)
+    assert codes.min() >= 0
+    assert codes.max() < 1000
+    counts = np.sort(np.bincount(codes[:, 0], minlength=1000))[::-1]
+    # Of a law x^-1.05 on [1, 1001) the first id takes the share of [1, 2), that is 1 in 8.6.
+    assert counts[0] / 4000 == pytest.approx((1 - 2**-0.05) / (1 - 1000**-0.05), rel=0.1)
+
+
+def test_generated_files_hold_what_was_asked_for(
+    clicks: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parquet = importlib.import_module("tasks.parquet")
+    monkeypatch.setattr(parquet, "GROUP_ROWS", 300)
+    parquet.write(tmp_path / "some.parquet", 1000, 0)
+    found = pd.read_parquet(tmp_path / "some.parquet")
+    assert len(found) == 1000
+    assert set(found["label"]) == {0, 1}
+    assert 0.05 < found[parquet.NUMBERS].isna().to_numpy().mean() < 0.15
+    distinct = [found[name].nunique() for name in parquet.CATEGORIES]
+    assert all(n <= size for n, size in zip(distinct, parquet.SIZES, strict=True))
+    assert np.corrcoef(np.log(found["number0"].fillna(1)), found["label"])[0, 1] > 0.1
