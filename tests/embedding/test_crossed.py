@@ -52,12 +52,13 @@ def oracle(one, codes, values, buckets):
         for slots in itertools.product(*choices):
             if any(codes[row, slot] < 0 for slot in slots):
                 continue
+            combinations = int(np.prod([SIZES[field] for field in CROSSES[k]]))
             key, stride, value = 0, 1, 1.0
             for slot, field in zip(slots, CROSSES[k], strict=True):
                 key += int(codes[row, slot]) * stride
-                stride *= SIZES[field] | 1
+                stride *= SIZES[field] if combinations <= buckets else 0x9E3779B97F4A7C15
                 value *= float(values[row, slot])
-            place = key if stride <= buckets else splitmix(key % WORD) % 2**63 % buckets
+            place = key if combinations <= buckets else splitmix(key % WORD) % 2**63 % buckets
             out[row, k] += value * weight[starts[k] + place]
     return out
 
@@ -76,7 +77,7 @@ def test_every_combination_has_a_vector_of_its_own_where_there_is_room():
     codes = torch.cartesian_prod(torch.arange(3), torch.arange(4), torch.arange(2))
     vectors = one(codes, torch.ones(codes.shape))[:, 0]
     assert len(torch.unique(vectors, dim=0)) == 24
-    assert one.n_rows == (3 * 5 * 3,)
+    assert one.n_rows == (3 * 4 * 2,)
 
 
 def test_hashed_combinations_spread_over_the_buckets_as_by_chance():
@@ -129,3 +130,27 @@ def test_without_crosses_there_is_nothing_to_learn():
 def test_crosses_of_other_fields_are_refused(cross):
     with pytest.raises(ParameterError, match="fields 0 to 3"):
         table(crosses=((0, 1), cross))
+
+
+@pytest.mark.parametrize("buckets", [1000, 45, 7])
+def test_combinations_that_were_there_keep_their_vectors_when_fields_grow(buckets):
+    one = table(buckets)
+    codes, values = some_rows()
+    before = one(codes, values).detach()
+    hashed_before = [int(np.prod([SIZES[field] for field in cross])) > buckets for cross in CROSSES]
+    one.grow((7, 4, 9, 5))
+    after = one(codes, values).detach()
+    hashed = [int(np.prod([(7, 4, 9, 5)[field] for field in cross])) > buckets for cross in CROSSES]
+    # A cross that is hashed from now on lets some combinations share a vector; none of these does else.
+    alike = [k for k in range(len(CROSSES)) if hashed[k] == hashed_before[k]]
+    assert alike
+    torch.testing.assert_close(after[:, alike], before[:, alike], rtol=0, atol=0)
+    new = torch.tensor([[6, 3, 8, 7, -1, 4]])
+    assert (one(new, torch.ones(1, 6, dtype=torch.float64)) != 0).all()
+
+
+def test_a_network_that_grows_goes_on_training_its_crosses():
+    one = table()
+    one.grow((7, 4, 9, 5))
+    one(torch.tensor([[6, 3, 8, 7, -1, 4]]), torch.ones(1, 6, dtype=torch.float64)).sum().backward()
+    assert one.table.table.weight.grad is not None

@@ -116,7 +116,7 @@ def test_a_state_of_another_table_is_refused():
 def test_a_code_outside_the_table_is_refused(code):
     _, (cached, _) = both()
     for mode in (True, False):
-        with pytest.raises(IndexError, match=f"codes -1 to {N - 1}"):
+        with pytest.raises(DataError, match=f"codes -1 to {N - 1}"):
             cached.train(mode)(torch.tensor([0, code]))
 
 

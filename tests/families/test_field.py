@@ -32,9 +32,9 @@ def slots_of(row: dict[str, Any], model: Any) -> list[tuple[int, int, float]]:
     found: list[tuple[int, int, float]] = []
     if user:
         found.append((0, [1, 2, 3, 9].index(row["user_id"]), 1.0))
-        # What is missing has a code behind all others.
+        # A missing category has the code before all others, a missing number the one behind it.
         group = user[0]["group"]
-        found.append((1, ["a", "b"].index(group) if isinstance(group, str) else 2, 1.0))
+        found.append((1, 1 + ["a", "b"].index(group) if isinstance(group, str) else 0, 1.0))
         there = user[0]["age"] == user[0]["age"]
         found.append((2, 0, (user[0]["age"] - ages.mean()) / ages.std(ddof=0)) if there else (2, 1, 1.0))
     if item:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from recsys.errors import DataError
 from recsys.kernels import sparse_step
 from recsys.kernels.sparse_step import SMALL, group_rows, step_rows
 
@@ -133,6 +134,6 @@ def test_rows_are_grouped_in_ascending_order_and_keep_theirs_within_a_group(n_ro
 @pytest.mark.parametrize("row", [-1, 9])
 def test_a_row_outside_the_table_is_refused_before_anything_moves(row):
     weight = np.ones((9, 2))
-    with pytest.raises(IndexError, match="outside its parameter"):
+    with pytest.raises(DataError, match="outside its parameter"):
         step_rows(sparse_step.SGD, np.array([3, row]), np.ones((2, 2)), weight, [], (0.5,))
     assert (weight == 1).all()

@@ -78,13 +78,20 @@ class Column:
 
     @property
     def field_codes(self) -> NDArray[np.int64]:
-        """Codes (n,), or of tags one each: unknown ones are `size`, missing ones the last, -1 where there is neither."""
+        """Codes (n,), or of tags one each: unknown ones are the last, missing ones 0, before all others; -1 is neither.
+
+        New categories find room behind the known ones, so that no code has to move.
+        """
         codes = self.codes
         if self.unknown:
             codes = np.where(codes < 0, self.size, codes)
         if self.absent is None or self.kind != "categorical":
             return codes
-        return np.where(self.absent, self.n_codes - 1 if self.missing else -1, codes)
+        return (
+            np.where(self.absent, 0, np.where(codes < 0, -1, codes + 1))
+            if self.missing
+            else np.where(self.absent, -1, codes)
+        )
 
     def take(self, rows: NDArray[np.integer]) -> "Column":
         """The column at some rows; row -1 is missing."""

@@ -7,9 +7,11 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from recsys.embedding.fields import FieldEmbedding
+from recsys.embedding.fields import FieldEmbedding, first_codes
 from recsys.errors import ParameterError
 
+GOLDEN = 0x9E3779B97F4A7C15
+"""2^64 over the golden ratio, an odd number: none of its powers is 0 modulo 2^64, which would drop a field."""
 POSITIVE = 2**63 - 1
 """Bits of an int64 but for its sign."""
 
@@ -45,11 +47,19 @@ class CrossedEmbedding(nn.Module):
         outside = [cross for cross in crosses if not cross or any(not 0 <= field < len(sizes) for field in cross)]
         if outside:
             raise ParameterError(f"CrossedEmbedding has fields 0 to {len(sizes) - 1}, got crosses={tuple(crosses)!r}")
-        # Odd factors: even where their product leaves 64 bits behind, none of them becomes 0 and drops its field.
-        radices = [[sizes[field] | 1 for field in cross] for cross in crosses]
-        counts = [prod(radix) for radix in radices]
+        self.sizes, self.slot_fields, self.crosses, self.buckets = tuple(sizes), slot_fields, crosses, buckets
+        counts = [prod(sizes[field] for field in cross) for cross in crosses]
         self.n_rows = tuple(min(count, buckets) for count in counts)
-        slots, strides, owners = combinations(slot_fields, crosses, radices)
+        # Strides of a hashed cross do not follow from the sizes: a field that grows leaves its combinations in place.
+        steps = [
+            [
+                prod(sizes[f] for f in cross[:place]) if count <= buckets else GOLDEN**place
+                for place in range(len(cross))
+            ]
+            for cross, count in zip(crosses, counts, strict=True)
+        ]
+        slots, strides, owners = combinations(slot_fields, crosses, steps)
+        self.owners = owners
         longest = max(map(len, slots), default=0)
         self.table = FieldEmbedding(self.n_rows, dim, fields=owners, std=std, sparse=sparse)
 
@@ -62,6 +72,40 @@ class CrossedEmbedding(nn.Module):
         buffer("used", [[1] * len(row) for row in slots])
         self.register_buffer("rows", torch.tensor([self.n_rows[k] for k in owners]).long(), persistent=False)
         self.register_buffer("hashed", torch.tensor([counts[k] > buckets for k in owners]).bool(), persistent=False)
+
+    @torch.no_grad()
+    def grow(self, sizes: Sequence[int]) -> None:
+        """Make room for codes up to sizes[f] - 1 in each field f; combinations that were there keep their vectors.
+
+        The table's parameter is a new one afterwards. A cross that now has too many combinations is hashed, and those
+        that then share a bucket take the vector of one of them.
+        """
+        table = self.table.table
+        old, starts = table.vectors, first_codes(self.n_rows)
+        larger = type(self)(
+            sizes,
+            self.slot_fields,
+            self.crosses,
+            old.shape[1],
+            buckets=self.buckets,
+            std=table.std,
+            sparse=table.sparse,
+        ).to(old)
+        fresh, places = larger.table.table.vectors, first_codes(larger.n_rows)
+        for k, cross in enumerate(self.crosses):
+            rows = torch.arange(self.n_rows[k], device=old.device)
+            to = rows
+            if 0 < prod(self.sizes[field] for field in cross) <= self.buckets:
+                codes = torch.unravel_index(rows, [self.sizes[field] for field in reversed(cross)])
+                to = larger.row_of(k, torch.stack(codes[::-1], 1))
+            fresh[places[k] + to] = old[starts[k] + rows]
+        self.__dict__.update(larger.train(self.training).__dict__)
+
+    def row_of(self, cross: int, codes: Tensor) -> Tensor:
+        """Rows (n,) that one cross gives to combinations of its fields' codes (n, P)."""
+        at = self.owners.index(cross)
+        keys = (codes * self.strides[at, : codes.shape[1]]).sum(1)
+        return (mixed(keys) & POSITIVE) % self.n_rows[cross] if bool(self.hashed[at]) else keys
 
     def forward(self, codes: Tensor, values: Tensor) -> Tensor:
         """Slots (B, S) and their values (B, S), above 0 where a cross reads them, to vectors (B, K, dim) of K crosses."""
@@ -85,7 +129,7 @@ class CrossedEmbedding(nn.Module):
 
 
 def combinations(
-    slot_fields: Sequence[int], crosses: Sequence[Sequence[int]], radices: Sequence[Sequence[int]]
+    slot_fields: Sequence[int], crosses: Sequence[Sequence[int]], steps: Sequence[Sequence[int]]
 ) -> tuple[list[tuple[int, ...]], list[list[int]], list[int]]:
     """Every combination of slots that is part of a cross: its slots, their strides and the cross."""
     of_field: dict[int, list[int]] = {}
@@ -94,11 +138,10 @@ def combinations(
     slots: list[tuple[int, ...]] = []
     strides: list[list[int]] = []
     owners: list[int] = []
-    for owner, (cross, radix) in enumerate(zip(crosses, radices, strict=True)):
-        steps = [signed(prod(radix[:place])) for place in range(len(radix))]
+    for owner, (cross, step) in enumerate(zip(crosses, steps, strict=True)):
         for chosen in itertools.product(*(of_field[field] for field in cross)):
             slots.append(chosen)
-            strides.append(steps)
+            strides.append([signed(one) for one in step])
             owners.append(owner)
     return slots, strides, owners
 

@@ -50,11 +50,14 @@ class FieldEmbedding(nn.Module):
         self.register_buffer("start", first_codes(sizes)[self.slots], persistent=False)
         self.register_buffer("pool", pool, persistent=False)
 
+    def slot_vectors(self, codes: Tensor, values: Tensor | None = None) -> Tensor:
+        """Codes (B, S) and values (B, S), by default ones, to the vectors of the slots, times their values: (B, S, dim)."""
+        vectors = self.table(torch.where(codes >= 0, codes + self.start, -1))
+        return vectors if values is None else vectors * values[..., None].to(vectors.dtype)
+
     def forward(self, codes: Tensor, values: Tensor | None = None) -> Tensor:
         """Codes (B, S) and values (B, S), by default ones, to vectors (B, F, dim)."""
-        vectors = self.table(torch.where(codes >= 0, codes + self.start, -1))
-        if values is not None:
-            vectors = vectors * values[..., None].to(vectors.dtype)
+        vectors = self.slot_vectors(codes, values)
         if self.pool is None:
             return vectors
         # A product with ones and zeros, because adding in place is not repeatable on a GPU; in full precision.

@@ -62,7 +62,7 @@ class CachedEmbedding(nn.Module):
         """Codes (...) to vectors (..., dim); in evaluation, or without gradients, the cache stays as it is."""
         rows = codes + 1
         if rows.numel() and not 0 <= int(rows.min()) <= int(rows.max()) < len(self.host):
-            raise IndexError(f"CachedEmbedding has codes -1 to {len(self.host) - 2}, got others")
+            raise DataError(f"CachedEmbedding has codes -1 to {len(self.host) - 2}, got others")
         if not (self.training and torch.is_grad_enabled()):
             return self._read(rows)
         if self._optimizer is None:

@@ -63,14 +63,14 @@ class RowOptimizer(Optimizer, ABC):
                 raise ParameterError(f"{name}: betas={group['betas']!r} is not allowed; give numbers in [0, 1)")
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over options and state; that of bfloat16 tables stays float32, where torch would round it."""
+        """Take over options and state, of the types it has: torch would round it to those of the parameters."""
         super().load_state_dict(state_dict)
         theirs = itertools.chain.from_iterable(group["params"] for group in state_dict["param_groups"])
         ours = itertools.chain.from_iterable(group["params"] for group in self.param_groups)
         for key, parameter in zip(theirs, ours, strict=True):
-            if parameter.dtype == torch.bfloat16:
-                for name in self.remembers if key in state_dict["state"] else ():
-                    self.state[parameter][name] = state_dict["state"][key][name].to(parameter.device, copy=True)
+            for name, value in state_dict["state"].get(key, {}).items():
+                if value.dtype != self.state[parameter][name].dtype:
+                    self.state[parameter][name] = value.to(parameter.device, copy=True)
 
     def new_state(self, parameter: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
         """What is remembered of a parameter of a group before its first step."""

@@ -14,28 +14,36 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from recsys.base import Query
-from recsys.data import Column, Dataset, Features, StreamedDataset
+from recsys.data import Dataset, Features, StreamedDataset
 from recsys.data.features import encode_rows
 from recsys.data.growth import recoded
 from recsys.data.streamed import Rows
 from recsys.embedding import FieldEmbedding
-from recsys.errors import DataError
+from recsys.embedding.sharded import (
+    ShardedFieldEmbedding,
+    ShardedOptimizer,
+    can_shard,
+    gather_tables,
+    shard_tables,
+    shardable,
+)
+from recsys.errors import DataError, UnsupportedError
 from recsys.families.neural import NeuralRecommender
 from recsys.families.slots import Slots, Table, at, column_width, joined, unknown
 from recsys.params import NonNegative, PositiveInt
-from recsys.training import Examples, Negatives, StreamedExamples, make_optimizers, seeded
+from recsys.training import Examples, Negatives, Processes, StreamedExamples, join, make_optimizers, seeded
 from recsys.training.optimizers import Rule
 
 PAIR_CHUNK = 32_768
 """Pairs of user and item whose fields are held at a time when the catalog is ranked."""
 
 
+SHARD_BYTES = 2**30
+"""Tables of more bytes than this are sharded over the processes where `sharding` is "auto"."""
+
+
 Parts = tuple[Tensor, ...]
 """What rows are to a network, one tensor a part; the first dimension of each is the rows."""
-
-
-Moved = tuple[int, int, int]
-"""A field, a code of it and the code's new number."""
 
 
 class FieldNet(nn.Module):
@@ -56,14 +64,11 @@ class FieldNet(nn.Module):
         """Slots (B, S) and their values (B, S) to logits (B,)."""
         return self.head(self.embed(codes, values))
 
-    def grow(self, sizes: Sequence[int], moved: Sequence[Moved] = ()) -> None:
-        """Make room for sizes[f] codes in each field f; what the codes of before have learned stays bitwise the same.
-
-        A code that has `moved` finds its vectors in its new place.
-        """
+    def grow(self, sizes: Sequence[int]) -> None:
+        """Make room for sizes[f] codes in each field f; what the codes of before have learned stays bitwise the same."""
         for module in self.modules():
             if isinstance(module, FieldEmbedding):
-                grow_table(module, sizes, moved)
+                module.grow(sizes)
 
     def side(self, parts: Parts) -> Parts:
         """What rows of one side bring to every pair, from what `embed` gives for them.
@@ -76,18 +81,6 @@ class FieldNet(nn.Module):
         """Logits (B, C) of every pair of B rows of one side and C of the other, from what `side` gives."""
         both = tuple((left[:, None] + right).flatten(0, 1) for left, right in zip(people, things, strict=True))
         return self.head(both).view(len(people[0]), -1)
-
-
-@torch.no_grad()
-def grow_table(table: FieldEmbedding, sizes: Sequence[int], moved: Sequence[Moved]) -> None:
-    """Make room in one table; codes that have moved take their vectors along, and new ones stand where those were."""
-    table.grow(sizes)
-    starts = torch.tensor([0, *sizes]).cumsum(0)
-    vectors = table.table.vectors
-    for field, old, new in moved:
-        if old != new:
-            pair = starts[field] + torch.tensor([old, new], device=vectors.device)
-            vectors[pair] = vectors[pair.flip(0)]
 
 
 class FieldBatch(NamedTuple):
@@ -166,6 +159,9 @@ class FieldRecommender(NeuralRecommender):
     embedding_decay: NonNegative | None = None
     """`weight_decay` of the embedding tables, where that is another one. A table with more rows than a batch looks up
     decays only in the rows that it does."""
+    sharding: Literal["auto", "replicated", "planner"] = "auto"
+    """Under `torchrun`, whether each process holds all tables or TorchRec's planner spreads them: "auto" where it can
+    and they take more than 1 GiB, "planner" always. Needs `pip install "recsys[distributed]"`."""
 
     target_: str
     field_sizes_: tuple[int, ...]
@@ -204,28 +200,13 @@ class FieldRecommender(NeuralRecommender):
 
     def _partial_fit(self, data: Dataset) -> None:
         """Make room for new users, items and values of columns, then train on the new rows for `epochs` epochs."""
-        columns, before = self._field_columns, self.field_sizes_
         self._lay_out()
-        # Missing values have the last code of their field.
-        moved = [
-            (field, old - 1, new - 1)
-            for field, (column, old, new) in enumerate(zip(columns, before, self.field_sizes_, strict=True))
-            if column is not None and column.kind == "categorical" and column.missing
-        ]
         device = next(self.module_.parameters()).device
         with seeded(self.random_state, device):
             # The model that this one grows from keeps its own.
             self.module_ = deepcopy(self.module_)
-            self.module_.grow(self.field_sizes_, moved)
+            self.module_.grow(self.field_sizes_)
             self._train(recoded(data, self.users_, self.items_, self.context_), None, device)
-
-    @property
-    def _field_columns(self) -> list[Column | None]:
-        """The column of each field, None for ids."""
-        ids: list[Column | None] = [] if self.users_ is None else [None]
-        tables = (self.user_features_, self.item_features_, self.context_)
-        user, item, context = ([] if table is None else [*table.columns] for table in tables)
-        return [*ids, *user, *ids, *item, *context]
 
     @property
     def _field_names(self) -> tuple[str, ...]:
@@ -240,10 +221,41 @@ class FieldRecommender(NeuralRecommender):
     @property
     def _sparse(self) -> bool:
         """Whether a step should touch the rows of the batch alone: where the table has more rows than a batch looks up."""
-        return sum(self.field_sizes_) > self.batch_size * len(self.slot_fields_)
+        # A sharded table moves so anyway.
+        return self.sharding == "planner" or sum(self.field_sizes_) > self.batch_size * len(self.slot_fields_)
 
     def _optimizers(self, net: nn.Module) -> list[Optimizer]:
-        return make_optimizers(net, self.optimizer, self.learning_rate, self.weight_decay, self.embedding_decay)
+        made = make_optimizers(net, self.optimizer, self.learning_rate, self.weight_decay, self.embedding_decay)
+        if not any(isinstance(module, ShardedFieldEmbedding) for module in net.modules()):
+            return made
+        small = made.pop() if any(getattr(module, "sparse", False) for module in net.modules()) else None
+        return [*made, ShardedOptimizer(net, self.learning_rate, small)]
+
+    def _train(self, data: Dataset, validation: Dataset | None, device: torch.device) -> None:
+        if not self._shards(join(device)):
+            super()._train(data, validation, device)
+            return
+        # How many numbers the new tables draw depends on the process, and all have to go on from the same state.
+        with seeded(self.random_state, device):
+            shard_tables(self.module_, self.optimizer, self.learning_rate)  # type: ignore[arg-type]
+        super()._train(data, validation, device)
+        gather_tables(self.module_)
+
+    def _shards(self, processes: Processes) -> bool:
+        """Whether the tables are spread over the processes."""
+        if processes.world == 1 or self.sharding == "replicated":
+            return False
+        decay = self.weight_decay if self.embedding_decay is None else self.embedding_decay
+        tables = [module.table.weight for module in self.module_.modules() if shardable(module)]
+        able = can_shard(self.optimizer) and decay == 0 and bool(tables)
+        if self.sharding == "planner" and not able:
+            raise UnsupportedError(
+                f'{type(self).__name__}: sharding="planner" needs pip install "recsys[distributed]", optimizer="sgd", '
+                f'"adagrad" or "rowwise_adagrad" (here {self.optimizer!r}), no decay of tables (here {decay}) and an '
+                'embedding_dim that 4 divides; change that, or give sharding="replicated"'
+            )
+        n_bytes = sum(weight.numel() * weight.element_size() for weight in tables)
+        return self.sharding == "planner" or (able and self._sparse and n_bytes > SHARD_BYTES)
 
     def _sides(self) -> tuple[Slots, Slots]:
         """Slots of all users and of all items."""
@@ -275,14 +287,16 @@ class FieldRecommender(NeuralRecommender):
             examples.negatives, examples.n_negatives = Negatives(users, items, len(self.items_)), self.n_negatives
         if not streamed:
             return examples
-        examples.to(next(self.module_.parameters()).device)
-        pieces = data.stream.table.shard_pieces
+        device = next(self.module_.parameters()).device
+        examples.to(device)
+        pieces = join(device).pieces(data.stream.table)
 
         def load(piece: int) -> Iterator[tuple[NDArray[Any], ...]]:
             for rows in data.rows(pieces[piece]):
                 yield tuple(values.numpy() for values in self._of_rows(rows).values)
 
-        return StreamedExamples(len(data), len(pieces), load, examples.complete, data.shuffle_buffer)
+        n_rows = sum(piece.n_rows for piece in pieces)
+        return StreamedExamples(n_rows, len(pieces), load, examples.complete, data.shuffle_buffer)
 
     def _of_rows(self, data: Dataset | Rows) -> FieldExamples:
         """Examples of rows in memory, with neither the users' and items' slots nor negatives."""

@@ -1,6 +1,7 @@
 """The base of all neural models: how to train is declared here, once."""
 
 from abc import abstractmethod
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -18,8 +19,11 @@ from recsys.params import Factor, NonNegative, NonNegativeInt, Positive, Positiv
 from recsys.training import (
     Checkpoint,
     Examples,
+    Processes,
     StreamedExamples,
     Trainer,
+    is_first,
+    join,
     make_optimizers,
     pick_device,
     run_key,
@@ -87,6 +91,7 @@ class NeuralRecommender(Recommender):
         if validation is not None:
             self._check_monitor(parse(self.monitor), validation)
         device = pick_device(self.device)
+        join(device)
         self._prepare(data)
         with seeded(self.random_state, device):
             self.module_ = self._network().to(device)
@@ -96,6 +101,7 @@ class NeuralRecommender(Recommender):
         """Train `module_` from where it stands, on numbers drawn from torch's generators; leaves `training_log_`."""
         metric = parse(self.monitor)
         examples = self._examples(data).to(device)
+        processes = join(device)
         trainer = Trainer(
             epochs=self.epochs,
             batch_size=self.batch_size,
@@ -106,8 +112,9 @@ class NeuralRecommender(Recommender):
             verbose=self.verbose,
             monitor=self.monitor if validation is not None else None,
             greater_is_better=metric.greater_is_better,
-            checkpoint=self._open_checkpoint(data, validation),
+            checkpoint=self._open_checkpoint(data, validation, processes),
             device=device,
+            processes=processes,
             name=type(self).__name__,
         )
         check = None if validation is None else lambda: self._validation_score(metric, validation)
@@ -131,12 +138,19 @@ class NeuralRecommender(Recommender):
         self._refresh()
         return evaluate(self, validation, metric)[metric.name]
 
-    def _open_checkpoint(self, data: Dataset, validation: Dataset | None) -> Checkpoint | None:
+    def _open_checkpoint(self, data: Dataset, validation: Dataset | None, processes: Processes) -> Checkpoint | None:
         if self.checkpoint is None:
             return None
         apart = ("checkpoint", "verbose", "device")
         settings = {name: value for name, value in self.get_params().items() if name not in apart}
-        return Checkpoint(self.checkpoint, run_key([type(self).__name__, settings], data, validation))
+        # Each process may stream rows of its own, so its key is its own too.
+        key = processes.texts(run_key([type(self).__name__, settings], data, validation))[0]
+        return Checkpoint(self.checkpoint, key)
+
+    def save(self, path: str | Path) -> None:
+        """Write the model to a directory; of several processes the first one does, and the others do not wait for it."""
+        if is_first():
+            super().save(path)
 
     def _restore(self, fitted: dict[str, Any]) -> None:
         weights = fitted.pop("module_")

@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from recsys.errors import DataError
 from recsys.kernels.parallel import FAST, over_rows
 from recsys.kernels.rows import fetch_row
 
@@ -35,7 +36,9 @@ def _sort(rows, n_rows):  # pragma: no cover
     n = len(rows)
     for row in rows:
         if row < 0 or row >= n_rows:
-            raise IndexError("a sparse gradient names a row outside its parameter")
+            raise DataError(
+                "step_rows: a sparse gradient names a row outside its parameter; give rows below its length"
+            )
     keys, places = rows.copy(), np.arange(n)
     keys_after, places_after = np.empty_like(keys), np.empty_like(places)
     shift = 0

@@ -1,6 +1,7 @@
-"""The one training loop, the examples it runs over, and the negatives drawn for them."""
+"""The one training loop, in one process or many, the examples it runs over, and the negatives drawn for them."""
 
 from recsys.training.checkpoint import Checkpoint, run_key
+from recsys.training.distributed import Processes, is_first, join
 from recsys.training.examples import Examples, PairExamples, ProfileExamples, SequenceExamples
 from recsys.training.negatives import Negatives
 from recsys.training.optimizers import make_optimizers
@@ -13,10 +14,13 @@ __all__ = [
     "Negatives",
     "PairExamples",
     "Position",
+    "Processes",
     "ProfileExamples",
     "SequenceExamples",
     "StreamedExamples",
     "Trainer",
+    "is_first",
+    "join",
     "make_optimizers",
     "pick_device",
     "run_key",

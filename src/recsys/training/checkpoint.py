@@ -14,7 +14,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from recsys.data import Dataset, StreamedDataset
+from recsys.embedding.sharded import AT
 from recsys.errors import LoadError
+from recsys.training.distributed import Processes
+from recsys.training.shards import files_of, read_manifest, read_shards, write_shards
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,10 @@ class Progress:
 
 
 class Checkpoint:
-    """One file; `key` says which run it belongs to, so that another model's or data set's file is refused."""
+    """One file; `key` says which run it belongs to, so that another model's or data set's file is refused.
+
+    Where tables are sharded it is a manifest, with one file a process beside it.
+    """
 
     def __init__(self, path: str | Path, key: str):
         self.path, self.key = Path(path), key
@@ -36,10 +42,14 @@ class Checkpoint:
         if not self.path.exists():
             return None
         try:
-            with safe_open(str(self.path), framework="pt") as file:
-                head = json.loads(file.metadata()["run"])
-                key, values = head["key"], head["values"]
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            head = read_manifest(self.path)
+            if head is not None:
+                tensors = read_shards(self.path)
+            else:
+                with safe_open(str(self.path), framework="pt") as file:
+                    head = json.loads(file.metadata()["run"])
+                    tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            key, values = head["key"], head["values"]
         except Exception as error:  # safetensors raises its own kinds for a cut file
             raise LoadError(f"{self.path} is no checkpoint or is damaged ({error}); remove it to start over") from error
         if key != self.key:
@@ -49,16 +59,31 @@ class Checkpoint:
             )
         return Progress(tensors, values)
 
-    def write(self, progress: Progress) -> None:
-        """Replace the file in one step: a kill leaves the old one or the new one."""
+    def write(self, progress: Progress, processes: Processes | None = None) -> None:
+        """Replace the file in one step: a kill leaves the old one or the new one. Of several processes the first writes.
+
+        Where some of them hold parts of tables all have to call it, and each writes its parts.
+        """
+        processes = Processes() if processes is None else processes
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        if processes.any(any(AT in name for name in progress.tensors)):
+            head = {"key": self.key, "values": progress.values}
+            write_shards(self.path, head, progress.tensors, processes)
+            return
+        if processes.rank > 0:
+            return
         fresh = self.path.with_name(f"{self.path.name}.part")
         tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in progress.tensors.items()}
         save_file(tensors, str(fresh), {"run": json.dumps({"key": self.key, "values": progress.values})})
+        before = files_of(self.path)
         fresh.replace(self.path)
+        for file in before:
+            file.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Forget a run that came to its end."""
+        for file in files_of(self.path):
+            file.unlink(missing_ok=True)
         self.path.unlink(missing_ok=True)
 
 

@@ -4,7 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from textwrap import shorten
 from typing import Any
@@ -17,10 +17,10 @@ from tqdm.auto import tqdm
 
 from recsys.errors import LoadError, ParameterError, TrainingError
 from recsys.training.checkpoint import Checkpoint, Progress, optimizer_tensors, restore_optimizer
-from recsys.training.examples import Examples, shuffled
+from recsys.training.distributed import CPU, Processes
+from recsys.training.examples import Examples
 
 LOGGER = logging.getLogger(__name__)
-CPU = torch.device("cpu")
 
 
 def pick_device(name: str) -> torch.device:
@@ -82,6 +82,8 @@ class Trainer:
     greater_is_better: bool = True
     checkpoint: Checkpoint | None = None
     device: torch.device = CPU
+    processes: Processes = field(default_factory=Processes)
+    """Those that train together; the first one shows progress and writes checkpoints."""
     name: str = "Training"
     """What the progress bar and errors call the run."""
 
@@ -98,7 +100,10 @@ class Trainer:
         """
         optimizers = self.optimizers(net)
         run = self._resume(net, optimizers)
-        with tqdm(total=self.epochs, initial=len(run.log), disable=self.verbose < 1, desc=self.name) as bar:
+        self.processes.share_state()
+        silent = self.verbose < 1 or self.processes.rank > 0
+        synchronized = self.processes.synchronized(net)
+        with synchronized, tqdm(total=self.epochs, initial=len(run.log), disable=silent, desc=self.name) as bar:
             while len(run.log) < self.epochs and not self._should_stop(run):
                 start = time.perf_counter()
                 mean = self._epoch(net, examples, loss, optimizers)
@@ -106,7 +111,8 @@ class Trainer:
                 self._check(net, row, optimizers)
                 if validate is not None and self.monitor is not None:
                     net.eval()
-                    row[self.monitor] = validate()
+                    # One figure for all processes, who must stop together.
+                    row[self.monitor] = self.processes.figure_of_first(validate())
                     self._compare(net, run, row)
                     if run.best_epoch != row["epoch"]:
                         self._slow_down(optimizers)
@@ -117,7 +123,7 @@ class Trainer:
         if run.best is not None:
             net.load_state_dict(run.best)
         net.eval()
-        if self.checkpoint is not None:
+        if self.checkpoint is not None and self.processes.rank == 0:
             self.checkpoint.remove()
         return pd.DataFrame(run.log)
 
@@ -126,18 +132,27 @@ class Trainer:
     ) -> float:
         net.train()
         total, n_batches = torch.zeros((), device=self.device), 0
-        for batch in shuffled(examples, self.batch_size, self.device):
-            for optimizer in optimizers:
-                optimizer.zero_grad(set_to_none=True)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-                value = loss(net, batch)
-            value.backward()
-            for optimizer in optimizers:
-                optimizer.step()
-            total += value.detach()
-            n_batches += 1
+        batches = self.processes.batches(examples, self.batch_size, self.device)
+        with self._own_numbers():
+            for batch, share in batches:
+                for optimizer in optimizers:
+                    optimizer.zero_grad(set_to_none=True)
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+                    value = loss(net, batch) * share
+                value.backward()
+                self.processes.combine(net, share)
+                for optimizer in optimizers:
+                    optimizer.step()
+                total += value.detach()
+                n_batches += 1
         # Data can hold no example at all, as one user with one item holds no next item.
-        return float(total) / max(n_batches, 1)
+        return float(self.processes.total(total)) / max(n_batches, 1)
+
+    def _own_numbers(self) -> AbstractContextManager[None]:
+        """Of several processes each draws dropout and negatives for itself; the state that they share is kept."""
+        if self.processes.world == 1:
+            return nullcontext()
+        return seeded(self.processes.own_seed(), self.device)
 
     def _slow_down(self, optimizers: Sequence[Optimizer]) -> None:
         """Multiply the learning rates by `plateau_factor`."""
@@ -185,12 +200,15 @@ class Trainer:
             tensors["rng.cuda"] = torch.cuda.get_rng_state(self.device)
         values = {"log": run.log, "best_score": run.best_score, "best_epoch": run.best_epoch}
         rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
-        self.checkpoint.write(Progress(tensors, {**values, "learning_rates": rates}))
+        self.checkpoint.write(Progress(tensors, {**values, "learning_rates": rates}), self.processes)
 
     def _resume(self, net: nn.Module, optimizers: Sequence[Optimizer]) -> Run:
         """Where the run was cut off, with the network, the optimizers and the random state as they were."""
-        progress = None if self.checkpoint is None else self.checkpoint.read()
-        if self.checkpoint is None or progress is None:
+        if self.checkpoint is None:
+            return Run()
+        progress = self.checkpoint.read()
+        self.processes.check_same(0 if progress is None else len(progress.values["log"]), str(self.checkpoint.path))
+        if progress is None:
             return Run()
         tensors = progress.tensors
         best = {n.removeprefix("best."): t.to(self.device) for n, t in tensors.items() if n.startswith("best.")}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from recsys.embedding import FieldEmbedding
 from recsys.families import FieldRecommender
-from recsys.families.field import FieldNet, Moved, Parts, grow_table
+from recsys.families.field import FieldNet, Parts
 from recsys.nn.interactions import pairwise_products
 from recsys.nn.mlp import hidden_layers, mlp
 from recsys.params import Fraction, PositiveInt
@@ -72,11 +72,9 @@ class DLRMNet(FieldNet):
         members = (values[:, self.categories] > 0).to(values.dtype)
         return values[:, self.numbers], self.embedding(codes[:, self.categories], members)
 
-    def grow(self, sizes: Sequence[int], moved: Sequence[Moved] = ()) -> None:
+    def grow(self, sizes: Sequence[int]) -> None:
         """Make room for more codes in the fields that have vectors."""
-        place = {field: at for at, field in enumerate(self.fields)}
-        inside = [(place[field], old, new) for field, old, new in moved if field in place]
-        grow_table(self.embedding, [sizes[field] for field in self.fields], inside)
+        self.embedding.grow([sizes[field] for field in self.fields])
 
     def head(self, parts: Parts) -> Tensor:
         """Numbers (B, N) and field vectors (B, F, D) to logits (B,)."""

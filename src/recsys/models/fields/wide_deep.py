@@ -55,7 +55,8 @@ class DeepPart(nn.Module):
         sparse: bool = True,
     ):
         super().__init__()
-        self.embedding = FieldEmbedding(sizes, embedding_dim, fields=slot_fields, sparse=sparse)
+        # All that the network gets are these vectors: ten times smaller it starts near a flat spot.
+        self.embedding = FieldEmbedding(sizes, embedding_dim, fields=slot_fields, std=0.1, sparse=sparse)
         self.network = mlp(len(sizes) * embedding_dim, *hidden_dims, 1, dropout=dropout, batch_norm=batch_norm)
 
 
@@ -72,7 +73,19 @@ class WideDeepNet(FieldNet):
         vectors = nothing if self.deep is None else self.deep.embedding(codes, values)
         if self.wide is None:
             return nothing.sum((1, 2)), vectors
-        return self.wide.linear(codes, values).sum((1, 2)), vectors, *self.wide.crossed.parts(codes, values)
+        return (
+            self.wide.linear.slot_vectors(codes, values).sum((1, 2)),
+            vectors,
+            *self.wide.crossed.parts(codes, values),
+        )
+
+    def grow(self, sizes: Sequence[int]) -> None:
+        """Make room for more codes in the fields' tables and in their crosses."""
+        if self.wide is not None:
+            self.wide.linear.grow(sizes)
+            self.wide.crossed.grow(sizes)
+        if self.deep is not None:
+            self.deep.embedding.grow(sizes)
 
     def side(self, parts: Parts) -> Parts:
         """The same, but for field vectors (B, F, D) the deep network's first sums (B, H), which add up too."""
