@@ -240,3 +240,11 @@ def test_a_batch_of_one_row_is_normalized_by_what_was_met_before():
     before = norm.running_mean.clone()
     torch.testing.assert_close(norm(row), plain.eval()(row))
     torch.testing.assert_close(norm.running_mean, before)
+
+
+def test_linear_layers_keep_the_size_of_what_passes_through_them():
+    layers = [layer for layer in mlp(300, 500, 400, 1) if isinstance(layer, torch.nn.Linear)]
+    for layer in layers[:2]:
+        wanted = (2 / (layer.in_features + layer.out_features)) ** 0.5
+        assert layer.weight.std().item() == pytest.approx(wanted, rel=0.03)
+    assert all((layer.bias == 0).all() for layer in layers)

@@ -17,13 +17,25 @@ class BatchNorm(nn.BatchNorm1d):
         return super().forward(input)
 
 
+def linear(fan_in: int, fan_out: int) -> nn.Linear:
+    """A linear layer that starts as in the papers' code: W uniform with variance 2 / (n + m), b = 0.
+
+    Glorot & Bengio, "Understanding the Difficulty of Training Deep Feedforward Neural Networks", AISTATS 2010. Torch's
+    own start is three to six times smaller in variance, and a deep network learns little in its first steps.
+    """
+    layer = nn.Linear(fan_in, fan_out)
+    nn.init.xavier_uniform_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
 def hidden_layers(
     *dims: int, dropout: float = 0.0, activation: Callable[[], nn.Module] = nn.ReLU, batch_norm: bool = False
 ) -> nn.Sequential:
     """Linear layers dims[0] -> dims[1] -> ..., each followed by norm, activation and dropout."""
     layers: list[nn.Module] = []
     for fan_in, fan_out in itertools.pairwise(dims):
-        layers.append(nn.Linear(fan_in, fan_out))
+        layers.append(linear(fan_in, fan_out))
         if batch_norm:
             layers.append(BatchNorm(fan_out))
         layers.append(activation())
@@ -37,7 +49,7 @@ def mlp(
 ) -> nn.Sequential:
     """`hidden_layers` and one more linear layer, which nothing follows."""
     hidden = hidden_layers(*dims[:-1], dropout=dropout, activation=activation, batch_norm=batch_norm)
-    return nn.Sequential(*hidden, nn.Linear(dims[-2], dims[-1]))
+    return nn.Sequential(*hidden, linear(dims[-2], dims[-1]))
 
 
 def product(layer: nn.Linear, x: Tensor) -> Tensor:
