@@ -87,7 +87,7 @@ def fuxictr(setting: Setting, kind: str) -> Callable[[Path], Measures]:
         clicks.threads()
         torch.manual_seed(0)
         features = feature_map(scratch, setting)
-        # Processes of its own for the loader are slower than none on two cores.
+        # In the process that trains, as ours are read.
         train, _, test = RankDataLoader(
             features, train_data=str(scratch / f"{setting.data}-train.npz"),
             test_data=str(scratch / f"{setting.data}-test.npz"), batch_size=setting.batch_size, num_workers=0,

@@ -1,7 +1,7 @@
 """A step of DeepFM over 26 tables of 1,000,000 rows, which should cost what the batch does, not what the tables do.
 
 Dimension 16, 400-400-400 hidden units, 4,096 rows a batch of ids that follow a power law (exponent 1.05, so that a batch
-names some 50,000 of the 26,000,000 rows), 2 threads. Ours and TorchRec's fused kernels take row-wise Adagrad; DeepCTR-
+names some 57,000 of the 26,000,000 rows), 2 threads. Ours and TorchRec's fused kernels take row-wise Adagrad; DeepCTR-
 Torch and FuxiCTR know dense Adam, and take few steps. Ours once more with 10,000 rows a table. Labels follow from
 hidden weights of the ids; the log loss is that of rows held out, after two epochs.
 """

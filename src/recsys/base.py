@@ -80,14 +80,12 @@ class Recommender(Parametrized, ABC):
 
     def _score_pairs(self, query: Query, items: NDArray[np.int64]) -> NDArray[np.float32]:
         """Score of `items[b]` for row b of the query, (B,); item code -1 scores 0."""
-        # A user is scored once, unless its rows differ in their context.
-        alike = query.users if query.context is None else np.arange(len(query))
-        users, first, row = np.unique(alike, return_index=True, return_inverse=True)
+        users, row = query.once()
         scores = np.zeros(len(items), np.float32)
         block = block_rows(len(self.items_))
         for start in range(0, len(users), block):
             inside = (row >= start) & (row < start + block) & (items >= 0)
-            table = self._score_items(query[first[start : start + block]])
+            table = self._score_items(users[start : start + block])
             scores[inside] = table[row[inside] - start, items[inside]]
         return scores
 

@@ -29,11 +29,8 @@ class FactorRecommender(Recommender):
         return self._user_vectors(query) @ self._item_vectors().T
 
     def _score_pairs(self, query: Query, items: NDArray[np.int64]) -> NDArray[np.float32]:
-        # Each user's vector once: it may cost a pass of a network, or a solve. A context is of its row alone.
-        users, row = query, np.arange(len(query))
-        if query.context is None:
-            _, first, row = np.unique(query.users, return_index=True, return_inverse=True)
-            users = query[first]
+        # Each user's vector once: it may cost a pass of a network, or a solve.
+        users, row = query.once()
         vectors = self._item_vectors()[np.maximum(items, 0)]
         scores = np.einsum("bd,bd->b", self._user_vectors(users)[row], vectors)
         return np.where(items >= 0, scores, 0).astype(np.float32)

@@ -51,6 +51,13 @@ class Query:
     def __len__(self) -> int:
         return len(self.users)
 
+    def once(self) -> tuple["Query", NDArray[np.int64]]:
+        """Each user once, and where in that every row is; rows with contexts, which may differ, all stay."""
+        if self.context is not None:
+            return self, np.arange(len(self))
+        _, first, row = np.unique(self.users, return_index=True, return_inverse=True)
+        return self[first], row
+
     def __getitem__(self, rows: slice | NDArray[np.integer]) -> "Query":
         at = np.arange(len(self))[rows]
         return Query(self.users[at], self.history[at], None if self.context is None else self.context.take(at))

@@ -4,11 +4,11 @@ import narwhals as nw
 import numpy as np
 import pandas as pd
 import pytest
+from tests.data.pieces import Fitting
 
 from recsys.data import Categories, Numbers
 from recsys.data.accumulators import PENDING, CategoryCounts
 from recsys.data.features import encode_column
-from recsys.data.fitting import Fitting
 from recsys.errors import DataError
 
 NAN = float("nan")

@@ -12,6 +12,10 @@ from recsys.data.hashing import mixed
 from recsys.data.vocabulary import Vocabulary
 from recsys.errors import DataError
 
+MAX_CATEGORIES = 10_000_000
+"""Distinct categories that are counted at a time, of a column that is not held as a whole."""
+SAMPLE = 1_000_000
+"""Numbers of which the quantiles of such a column are taken."""
 PENDING = 1 << 16
 """Distinct values of single pieces that are gathered before they are made one, at least."""
 

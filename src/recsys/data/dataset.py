@@ -15,7 +15,7 @@ from recsys.data.features import Features, encode_column, encode_table, table_id
 from recsys.data.histories import Histories
 from recsys.data.parquet import ParquetTable, Paths
 from recsys.data.report import Report, report
-from recsys.data.roles import AUTO, Roles
+from recsys.data.roles import AUTO, STRANGE, Roles
 from recsys.data.streamed import RowStream, StreamedRows, check_buffer
 from recsys.data.vocabulary import Vocabulary, read_ids
 from recsys.errors import DataError
@@ -132,10 +132,11 @@ class Dataset:
             return None if column is None else frames.numbers(frames.column(frame, column, name), column, name)
 
         self.ratings, self.labels, self.weights = role("rating"), role("label"), role("weight")
-        if self.labels is not None:
-            frames.refuse(~np.isin(self.labels, (0, 1)), self.labels, str(found["label"]), "labels other than 0 and 1")
-        if self.weights is not None:
-            frames.refuse(self.weights < 0, self.weights, str(found["weight"]), "negative weights")
+        given = {"label": self.labels, "weight": self.weights}
+        for one, what, test in STRANGE:
+            values = given[one]
+            if values is not None:
+                frames.refuse(test(values), values, str(found[one]), what)
         name = roles.timestamp_col
         self.timestamps = None if name is None else read_times(frames.column(frame, name, "timestamp"), name)
 

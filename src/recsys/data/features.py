@@ -18,6 +18,7 @@ from recsys.data.hashing import buckets
 from recsys.data.vocabulary import Vocabulary, read_ids
 from recsys.errors import DataError
 
+FRACTIONS = "fractional numbers, which are no categories (round them, or encode them with Numbers)"
 NO_ENCODERS: Mapping[str, Encoder] = MappingProxyType({})
 
 
@@ -174,12 +175,15 @@ def distinct_of(values: NDArray[Any], known: NDArray[np.bool_]) -> tuple[NDArray
 def whole_numbers(series: nw.Series[Any], name: str) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Floats as integers, and which of them are known; fractions are refused."""
     values = frames.floats(series, name, "categorical")
+    frames.refuse(fractions(values), values, name, FRACTIONS)
     known = ~np.isnan(values)
+    return np.where(known, values, 0).astype(np.int64), known
+
+
+def fractions(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which numbers (n,) stand for no integer; NaN is missing, and none of them."""
     # Beyond 2^53 neighboring integers are one float.
-    whole = np.where(known & (np.abs(values) <= 2**53), values, 0).astype(np.int64)
-    odd = "fractional numbers, which are no categories (round them, or encode them with Numbers)"
-    frames.refuse(known & (whole != values), values, name, odd)
-    return whole, known
+    return ~np.isnan(values) & ((np.abs(values) > 2**53) | (values != np.floor(values)))
 
 
 def categories(array: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:

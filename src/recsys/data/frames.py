@@ -142,10 +142,14 @@ def refuse(wrong: NDArray[np.bool_], values: NDArray[Any], name: str, what: str)
     """Raise for rows that are wrong, naming the column, their number and the first of them."""
     if wrong.any():
         first = int(np.argmax(wrong))
-        raise DataError(
-            f"column {name!r} has {int(wrong.sum())} {what}, first in row {first} ({show(values[first])}); "
-            "drop or repair those rows"
-        )
+        raise wrong_rows(name, int(wrong.sum()), what, first, values[first])
+
+
+def wrong_rows(name: str, count: int, what: str, first: int, value: Any) -> DataError:
+    """What is raised for `count` rows of a column that are wrong in one way: row `first` has the value."""
+    return DataError(
+        f"column {name!r} has {count} {what}, first in row {first} ({show(value)}); drop or repair those rows"
+    )
 
 
 def show(value: Any) -> str:

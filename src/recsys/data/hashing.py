@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-OFFSET, PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
+from recsys.kernels import lookup
+
 GAMMA, FIRST, SECOND = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
 
@@ -30,18 +31,8 @@ def mixed(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def fnv1a(strings: NDArray[Any]) -> NDArray[np.uint64]:
-    """FNV-1a of strings (n,), one byte of all that have it at a time."""
+    """FNV-1a of strings (n,)."""
     # Text from a file system can hold lone surrogates, which plain UTF-8 refuses.
     blobs = [text.encode("utf-8", "surrogatepass") for text in strings.tolist()]
-    lengths = np.array([len(blob) for blob in blobs], np.int64)
-    data = np.frombuffer(b"".join(blobs), np.uint8)
-    # The longest first: those that have a byte at some place are then a slice.
-    order = np.argsort(-lengths, kind="stable")
-    starts = (np.cumsum(lengths) - lengths)[order]
-    hashes = np.full(len(blobs), OFFSET, np.uint64)
-    n_longer = len(blobs) - np.searchsorted(np.sort(lengths), np.arange(lengths.max(initial=0)), side="right")
-    for place, n in enumerate(n_longer.tolist()):
-        hashes[:n] = (hashes[:n] ^ data[starts[:n] + place]) * PRIME
-    found = np.empty_like(hashes)
-    found[order] = hashes
-    return found
+    offsets = np.cumsum([0, *map(len, blobs)]).astype(np.int64)
+    return lookup.fnv1a(np.frombuffer(b"".join(blobs), np.uint8), offsets)

@@ -94,7 +94,7 @@ class ParquetTable:
             )
         if self.n_rows == 0:
             raise DataError(f"{path} holds no row in {len(self.files)} Parquet files; give at least one row")
-        self.pieces, self.shard_pieces = self._pieces()
+        self.pieces, self.shard_pieces = self.pieces_of(0, 1), self.pieces_of(*self.shard)
 
     @cached_property
     def n_rows(self) -> int:
@@ -121,19 +121,17 @@ class ParquetTable:
                 found = here, file.path
         return pa.null() if found is None else found[0]
 
-    def _pieces(self) -> tuple[list[Piece], list[Piece]]:
-        """The pieces of all files and those of the shard."""
-        rank, world = self.shard
+    def pieces_of(self, rank: int, world: int) -> list[Piece]:
+        """What is read at once of every `world`-th row group from the `rank`-th on."""
         every: list[Piece] = []
         for at, file in enumerate(self.files):
             for group in range(file.footer.num_row_groups):
                 first = every[-1].first + every[-1].n_rows if every else 0
                 every.append(Piece(at, (group,), first, file.footer.row_group(group).num_rows))
         every = [piece for piece in every if piece.n_rows]
-        mine = every[rank::world]
         if len(every) < world:
             raise DataError(f"{len(every)} row groups cannot be shared by {world} processes; write smaller row groups")
-        return merge(every), merge(mine)
+        return merge(every[rank::world])
 
     def read(self, piece: Piece, columns: Sequence[str]) -> Any:
         """Some columns of a piece as a pyarrow table."""

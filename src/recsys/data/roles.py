@@ -1,13 +1,21 @@
 """Which column plays which role."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from recsys.data import frames
 from recsys.data.encoders import Encoder
 from recsys.errors import DataError
 
+STRANGE: tuple[tuple[str, str, Callable[[NDArray[np.float32]], NDArray[np.bool_]]], ...] = (
+    ("label", "labels other than 0 and 1", lambda values: ~np.isin(values, (0, 1))),
+    ("weight", "negative weights", lambda values: values < 0),
+)
+"""What a role refuses of finite numbers, in words and as a test."""
 AUTO = "auto"
 """Stands for the column with the role's own name, if there is one."""
 

@@ -4,7 +4,6 @@ What is held is the distinct values of each column, or what its encoder keeps of
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,21 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.data import frames
-from recsys.data.accumulators import CategoryCounts, NumberSummary
+from recsys.data.accumulators import MAX_CATEGORIES, SAMPLE, CategoryCounts, NumberSummary
 from recsys.data.columns import Column
 from recsys.data.encoders import Categories, Numbers
-from recsys.data.features import categories
-from recsys.data.fitting import MAX_CATEGORIES, SAMPLE
+from recsys.data.features import FRACTIONS, categories, fractions
 from recsys.data.parquet import ParquetTable, arrow, plain_type
-from recsys.data.roles import Roles
+from recsys.data.roles import STRANGE, Roles
 from recsys.errors import DataError
 
 MAX_FLOAT = np.finfo(np.float32).max
-STRANGE: dict[str, dict[str, Callable[[NDArray[np.float32]], NDArray[np.bool_]]]] = {
-    "label": {"labels other than 0 and 1": lambda values: ~np.isin(values, (0, 1))},
-    "weight": {"negative weights": lambda values: values < 0},
-}
-"""What a role refuses of finite numbers, in words and as a test."""
 
 
 @dataclass
@@ -37,7 +30,8 @@ class Wrong:
     name: str
     what: str
     count: int = 0
-    first: str = ""
+    first: int = 0
+    value: Any = None
 
     def add(self, wrong: NDArray[np.bool_], values: Any, start: int) -> None:
         """Count the wrong rows of a piece whose first row has the number `start`."""
@@ -45,15 +39,13 @@ class Wrong:
             return
         if self.count == 0:
             at = int(np.argmax(wrong))
-            self.first = f"first in row {start + at} ({frames.show(values[at])})"
+            self.first, self.value = start + at, values[at]
         self.count += int(wrong.sum())
 
     def refuse(self) -> None:
         """Raise where any row was wrong."""
         if self.count:
-            raise DataError(
-                f"column {self.name!r} has {self.count} {self.what}, {self.first}; drop or repair those rows"
-            )
+            raise frames.wrong_rows(self.name, self.count, self.what, self.first, self.value)
 
 
 class Reader(ABC):
@@ -86,7 +78,7 @@ class RoleValues(Reader):
         self.summary, self.low, self.high = NumberSummary(name, None), np.inf, -np.inf
         self.absent = self._watch(f"missing or infinite {role}s")
         self.large = self._watch(f"{role}s too large for float32")
-        self.strange = [(self._watch(what), test) for what, test in STRANGE.get(role, {}).items()]
+        self.strange = [(self._watch(what), test) for one, what, test in STRANGE if one == role]
 
     def add(self, column: Any, start: int) -> None:
         """Check the numbers and take them into the mean and the range."""
@@ -133,15 +125,13 @@ class ContextCategories(Reader):
                 "item_features, or read the files into a frame for Dataset"
             )
         self.counts = CategoryCounts(name, "categorical", encoder, MAX_CATEGORIES)
-        self.odd = self._watch("fractional numbers, which are no categories (round them, or encode them with Numbers)")
+        self.odd = self._watch(FRACTIONS)
 
     def add(self, column: Any, start: int) -> None:
         """Count the categories."""
         if is_fraction(self.kind):
             values = to_floats(column)
-            known = ~np.isnan(values)
-            # Beyond 2^53 neighboring integers are one float.
-            self.odd.add(known & ((np.abs(values) > 2**53) | (values != np.floor(values))), values, start)
+            self.odd.add(fractions(values), values, start)
         if not self.odd.count:
             self.counts.add(*held(column, integers=np.int64))
 

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from recsys.embedding.fields import FieldEmbedding, first_codes
+from recsys.embedding.hashed import GOLDEN, mixed, signed
 from recsys.errors import ParameterError
 
-GOLDEN = 0x9E3779B97F4A7C15
-"""2^64 over the golden ratio, an odd number: none of its powers is 0 modulo 2^64, which would drop a field."""
 POSITIVE = 2**63 - 1
 """Bits of an int64 but for its sign."""
 
@@ -51,6 +50,7 @@ class CrossedEmbedding(nn.Module):
         counts = [prod(sizes[field] for field in cross) for cross in crosses]
         self.n_rows = tuple(min(count, buckets) for count in counts)
         # Strides of a hashed cross do not follow from the sizes: a field that grows leaves its combinations in place.
+        # They are powers of an odd number, none of which is 0 modulo 2^64: that would drop a field.
         steps = [
             [
                 prod(sizes[f] for f in cross[:place]) if count <= buckets else GOLDEN**place
@@ -104,8 +104,7 @@ class CrossedEmbedding(nn.Module):
     def row_of(self, cross: int, codes: Tensor) -> Tensor:
         """Rows (n,) that one cross gives to combinations of its fields' codes (n, P)."""
         at = self.owners.index(cross)
-        keys = (codes * self.strides[at, : codes.shape[1]]).sum(1)
-        return (mixed(keys) & POSITIVE) % self.n_rows[cross] if bool(self.hashed[at]) else keys
+        return address((codes * self.strides[at, : codes.shape[1]]).sum(1), self.hashed[at], self.rows[at])
 
     def forward(self, codes: Tensor, values: Tensor) -> Tensor:
         """Slots (B, S) and their values (B, S), above 0 where a cross reads them, to vectors (B, K, dim) of K crosses."""
@@ -124,8 +123,16 @@ class CrossedEmbedding(nn.Module):
 
     def look_up(self, keys: Tensor, known: Tensor, logs: Tensor) -> Tensor:
         """Parts of whole rows (B, X) to vectors (B, K, dim)."""
-        rows = torch.where(self.hashed, (mixed(keys) & POSITIVE) % self.rows, keys)
-        return self.table(torch.where(known == self.used.sum(1), rows, -1), logs.exp())
+        rows = torch.where(known == self.used.sum(1), address(keys, self.hashed, self.rows), -1)
+        return self.table(rows, logs.exp())
+
+
+def address(keys: Tensor, hashed: Tensor, n_rows: Tensor) -> Tensor:
+    """Rows of keys: the keys themselves, or where they are hashed one of n_rows.
+
+    Without the hash keys a stride apart would share a row together with all their likes.
+    """
+    return torch.where(hashed, (mixed(keys) & POSITIVE) % n_rows, keys)
 
 
 def combinations(
@@ -144,23 +151,3 @@ def combinations(
             strides.append([signed(one) for one in step])
             owners.append(owner)
     return slots, strides, owners
-
-
-def mixed(keys: Tensor) -> Tensor:
-    """Keys with every bit spread over all 64, as SplitMix64 ends (Steele, Lea & Flood, OOPSLA 2014).
-
-    Without it keys a stride apart would share a bucket together with all their likes.
-    """
-    keys = (keys ^ right_shift(keys, 30)) * signed(0xBF58476D1CE4E5B9)
-    keys = (keys ^ right_shift(keys, 27)) * signed(0x94D049BB133111EB)
-    return keys ^ right_shift(keys, 31)
-
-
-def right_shift(keys: Tensor, bits: int) -> Tensor:
-    """Keys as unsigned numbers, shifted to the right."""
-    return (keys >> bits) & (2 ** (64 - bits) - 1)
-
-
-def signed(number: int) -> int:
-    """A number modulo 2^64, as int64 holds it."""
-    return (number + 2**63) % 2**64 - 2**63

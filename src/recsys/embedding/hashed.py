@@ -13,31 +13,37 @@ MOST_BUCKETS = 2**31 - 1
 """So that a hash of 32 bits times the number of buckets is a 64-bit integer."""
 
 
-def _as_int64(bits: int) -> int:
-    return bits - (1 << 64) if bits >> 63 else bits
-
-
-STEP, FIRST, SECOND = (_as_int64(n) for n in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
-"""The constants of SplitMix64."""
+GOLDEN, FIRST, SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+"""The constants of SplitMix64; the first, an odd number, is 2^64 over the golden ratio."""
 
 
 def bucket(keys: Tensor, n_buckets: int, n: int = 0) -> Tensor:
     """Hash number n of int64 keys (...), in 0..n_buckets-1: the same on every machine, in every version.
 
-    SplitMix64 (Steele, Lea & Flood, OOPSLA 2014) of key + (n + 1) 0x9E3779B97F4A7C15 modulo 2^64:
-    z <- (z xor z >> 30) 0xBF58476D1CE4E5B9, z <- (z xor z >> 27) 0x94D049BB133111EB, z <- z xor z >> 31;
-    the bucket is the upper half of z times n_buckets, without its lowest 32 bits.
+    It is `mixed` of key + (n + 1) 0x9E3779B97F4A7C15 modulo 2^64, and of that the upper half times n_buckets, without
+    its lowest 32 bits.
     """
-    z = keys + _as_int64((n + 1) * 0x9E3779B97F4A7C15 % (1 << 64))
-    z = (z ^ _shifted(z, 30)) * FIRST
-    z = (z ^ _shifted(z, 27)) * SECOND
-    z = z ^ _shifted(z, 31)
-    return _shifted(z, 32) * n_buckets >> 32
+    return right_shift(mixed(keys + signed((n + 1) * GOLDEN)), 32) * n_buckets >> 32
 
 
-def _shifted(z: Tensor, n: int) -> Tensor:
-    """Int64 shifted right as if it had no sign."""
-    return z >> n & (1 << 64 - n) - 1
+def mixed(keys: Tensor) -> Tensor:
+    """Keys with every bit spread over all 64, as SplitMix64 ends (Steele, Lea & Flood, OOPSLA 2014).
+
+    z <- (z xor z >> 30) 0xBF58476D1CE4E5B9, z <- (z xor z >> 27) 0x94D049BB133111EB, z <- z xor z >> 31.
+    """
+    keys = (keys ^ right_shift(keys, 30)) * signed(FIRST)
+    keys = (keys ^ right_shift(keys, 27)) * signed(SECOND)
+    return keys ^ right_shift(keys, 31)
+
+
+def right_shift(keys: Tensor, bits: int) -> Tensor:
+    """Keys as unsigned numbers, shifted to the right."""
+    return keys >> bits & (1 << 64 - bits) - 1
+
+
+def signed(number: int) -> int:
+    """A number modulo 2^64, as int64 holds it."""
+    return (number + 2**63) % 2**64 - 2**63
 
 
 class HashEmbedding(nn.Module):

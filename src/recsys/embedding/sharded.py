@@ -156,7 +156,7 @@ class ShardedFieldEmbedding(nn.Module):
         device = self.slots.device
         weight = torch.zeros(sum(self.sizes) + 1, self.dim, device=device)
         for row, column, part in self.pieces():
-            weight[row : row + len(part), column : column + part.shape[1]] = part
+            cut_piece(weight, row, column, part).copy_(part)
         # Parts do not overlap, and the rest is zeros.
         dist.all_reduce(weight)
         self.whole.table.weight = nn.Parameter(weight)

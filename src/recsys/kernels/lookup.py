@@ -15,10 +15,22 @@ HALF = np.uint64(32)
 
 
 @njit(cache=True, nogil=True)
-def _hash(text, start, stop):  # pragma: no cover
+def _fnv1a(text, start, stop):  # pragma: no cover
     h = OFFSET
     for at in range(start, stop):
         h = (h ^ np.uint64(text[at])) * PRIME
+    return h
+
+
+@njit(cache=True, nogil=True)
+def _fnv1a_all(text, offsets, out):  # pragma: no cover
+    for i in range(len(out)):
+        out[i] = _fnv1a(text, offsets[i], offsets[i + 1])
+
+
+@njit(cache=True, nogil=True)
+def _hash(text, start, stop):  # pragma: no cover
+    h = _fnv1a(text, start, stop)
     # The last bytes have moved the low bits least, and these are the place.
     return h ^ (h >> HALF)
 
@@ -55,6 +67,13 @@ def _find(text, offsets, known_text, known_offsets, codes, tags, out):  # pragma
                     found = code
             place = (place + np.uint64(1)) & mask
         out[i] = found
+
+
+def fnv1a(text: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Hashes (n,) of n texts: text i is `text[offsets[i]:offsets[i + 1]]`."""
+    out = np.empty(len(offsets) - 1, np.uint64)
+    _fnv1a_all(frozen(text), frozen(offsets), out)
+    return out
 
 
 class TextTable:

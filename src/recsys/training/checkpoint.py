@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from recsys.data import Dataset, StreamedDataset
 from recsys.embedding.sharded import AT
 from recsys.errors import LoadError
 from recsys.training.distributed import Processes
-from recsys.training.shards import files_of, read_manifest, read_shards, write_shards
+from recsys.training.shards import files_of, read_manifest, read_shards, write_shards, write_tensors
 
 
 @dataclass(frozen=True)
@@ -72,11 +71,8 @@ class Checkpoint:
             return
         if processes.rank > 0:
             return
-        fresh = self.path.with_name(f"{self.path.name}.part")
-        tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in progress.tensors.items()}
-        save_file(tensors, str(fresh), {"run": json.dumps({"key": self.key, "values": progress.values})})
         before = files_of(self.path)
-        fresh.replace(self.path)
+        write_tensors(self.path, progress.tensors, {"run": json.dumps({"key": self.key, "values": progress.values})})
         for file in before:
             file.unlink(missing_ok=True)
 

@@ -8,7 +8,6 @@ therefore have sparse gradients, and every process ends with the same network.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from recsys.data.parquet import ParquetTable, Piece
 from recsys.embedding import CachedEmbedding
 from recsys.errors import DataError, LoadError, ParameterError, UnsupportedError
-from recsys.training.examples import Examples, SequenceBatch, Stream, shuffled
+from recsys.training.examples import Examples, SequenceBatch, Stream, rows_of_batches, shuffled
 
 CPU = torch.device("cpu")
 
@@ -109,8 +108,7 @@ class Processes:
             # Each process streams rows of its own.
             own = batch_size // self.world + (self.rank < batch_size % self.world)
             return self._weighted((part, len(part[0])) for part in examples.batches(own))
-        order = torch.randperm(len(examples)).to(device)
-        shares = (self.share(rows) for rows in order.split(batch_size)) if len(order) else iter(())
+        shares = (self.share(rows) for rows in rows_of_batches(examples, batch_size, device))
         return self._weighted((part, n_terms(part, len(rows))) for rows in shares for part in [examples.batch(rows)])
 
     def _weighted(self, parts: Iterator[tuple[NamedTuple, int]]) -> Iterator[tuple[NamedTuple, float]]:
@@ -139,9 +137,7 @@ class Processes:
                 f"Dataset.from_parquet: shard={table.shard}, but this is process {self.rank} of {self.world}; leave "
                 "shard out, and each process takes its own row groups"
             )
-        own = copy(table)
-        own.shard = (self.rank, self.world)
-        return own._pieces()[1]
+        return table.pieces_of(self.rank, self.world)
 
     def share(self, rows: Tensor) -> Tensor:
         """This process's part of a batch (B,). Fewer rows than processes are everyone's, and count once altogether."""

@@ -1,6 +1,6 @@
 """Training examples as tensors on the device, indexed by a permutation: no per-row Python, no worker processes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -38,9 +38,14 @@ def shuffled(examples: Examples | Stream, batch_size: int, device: torch.device)
     if isinstance(examples, Stream):
         yield from examples.batches(batch_size)
         return
-    order = torch.randperm(len(examples)).to(device)
-    for rows in order.split(batch_size) if len(order) else ():
+    for rows in rows_of_batches(examples, batch_size, device):
         yield examples.batch(rows)
+
+
+def rows_of_batches(examples: Examples, batch_size: int, device: torch.device) -> Sequence[Tensor]:
+    """The numbers of the examples of each batch of an epoch, in an order drawn from torch's default generator."""
+    order = torch.randperm(len(examples)).to(device)
+    return order.split(batch_size) if len(order) else ()
 
 
 class PairBatch(NamedTuple):

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from recsys.embedding.sharded import AT
+from recsys.embedding.sharded import AT, Piece, cut_piece
 from recsys.training.distributed import Processes
 
 
@@ -25,9 +25,7 @@ def write_shards(path: Path, head: Mapping[str, Any], tensors: Mapping[str, Tens
     stamp = len(head["values"]["log"])
     file = path.with_name(f"{path.name}.{stamp}.{processes.rank}-of-{processes.world}.safetensors")
     mine = {name: tensor for name, tensor in tensors.items() if AT in name or processes.rank == 0}
-    part = file.with_name(f"{file.name}.part")
-    save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in mine.items()}, str(part))
-    part.replace(file)
+    write_tensors(file, mine)
     names = processes.texts(file.name)
     if processes.rank > 0:
         return
@@ -37,6 +35,13 @@ def write_shards(path: Path, head: Mapping[str, Any], tensors: Mapping[str, Tens
     for old in before:
         if old.name not in names:
             old.unlink(missing_ok=True)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: dict[str, str] | None = None) -> None:
+    """Replace a file in one step: a kill leaves the old one or the new one."""
+    fresh = path.with_name(f"{path.name}.part")
+    save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, str(fresh), about)
+    fresh.replace(path)
 
 
 def read_manifest(path: Path) -> dict[str, Any] | None:
@@ -57,7 +62,7 @@ def files_of(path: Path) -> list[Path]:
 def read_shards(path: Path) -> dict[str, Tensor]:
     """All tensors of a checkpoint, parts put together; the spare row of a table, which no part holds, is zeros."""
     whole: dict[str, Tensor] = {}
-    parts: dict[str, list[tuple[int, int, Tensor]]] = {}
+    parts: dict[str, list[Piece]] = {}
     for file in files_of(path):
         with safe_open(str(file), framework="pt") as opened:
             for name in opened.keys():  # noqa: SIM118 (no mapping)
@@ -70,12 +75,11 @@ def read_shards(path: Path) -> dict[str, Tensor]:
     return whole | {name: put_together(pieces) for name, pieces in parts.items()}
 
 
-def put_together(pieces: list[tuple[int, int, Tensor]]) -> Tensor:
+def put_together(pieces: list[Piece]) -> Tensor:
     """Parts (n, D), or (n,) where rows have one number each, with their first rows and columns, as one tensor."""
     n_rows = max(row + len(part) for row, _, part in pieces)
     columns = [max(column + part.shape[1] for _, column, part in pieces)] if pieces[0][2].ndim > 1 else []
     whole = torch.zeros(n_rows, *columns, dtype=pieces[0][2].dtype)
     for row, column, part in pieces:
-        place = whole[row : row + len(part)]
-        (place[:, column : column + part.shape[1]] if columns else place).copy_(part)
+        cut_piece(whole, row, column, part).copy_(part)
     return whole

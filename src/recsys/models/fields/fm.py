@@ -228,12 +228,8 @@ class FM(FieldRecommender):
     # -- scores ------------------------------------------------------------------------------------------------------
 
     def _score_pairs(self, query: Query, items: NDArray[np.int64]) -> NDArray[np.float32]:
-        # Each user's vector once, unless its rows differ in their context.
-        alike, row = query, np.arange(len(query))
-        if query.context is None:
-            _, first, row = np.unique(query.users, return_index=True, return_inverse=True)
-            alike = query[first]
-        return np.einsum("bl,bl->b", self._people(alike)[row], self._things[items])
+        users, row = query.once()
+        return np.einsum("bl,bl->b", self._people(users)[row], self._things[items])
 
     def _score_items(self, query: Query) -> NDArray[np.float32]:
         return self._people(query) @ self._things[:-1].T

@@ -5,16 +5,11 @@ from typing import Any
 import narwhals as nw
 import numpy as np
 
-from recsys.data.accumulators import CategoryCounts, NumberSummary
+from recsys.data.accumulators import MAX_CATEGORIES, SAMPLE, CategoryCounts, NumberSummary
 from recsys.data.columns import Column, Kind
 from recsys.data.encoders import Categories, Encoder, Numbers
 from recsys.data.features import encode_vectors, kind_for, read_categories, read_numbers, read_tags
 from recsys.errors import DataError
-
-MAX_CATEGORIES = 10_000_000
-"""Distinct categories that are counted at a time."""
-SAMPLE = 1_000_000
-"""Numbers of which quantiles are taken."""
 
 
 class Fitting:
