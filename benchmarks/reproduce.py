@@ -69,8 +69,13 @@ def cell(value: object) -> str:
     return text.replace("|", "\\|")
 
 
-def best_of(models: Iterable[Recommender], train: Dataset, validation: Dataset, metric: str) -> Recommender:
-    """The unfitted model with the best figure on the validation data; every trial is shown. One alone needs none."""
+def best_of(
+    models: Iterable[Recommender], train: Dataset, validation: Dataset, metric: str, history: Dataset | None = None
+) -> Recommender:
+    """The unfitted model with the best figure on the validation data; every trial is shown. One alone needs none.
+
+    With a `history` the validation users are known by that alone.
+    """
     models = list(models)
     if len(models) == 1:
         return models[0]
@@ -78,7 +83,7 @@ def best_of(models: Iterable[Recommender], train: Dataset, validation: Dataset, 
     trials: list[tuple[float, Recommender]] = []
     for model in models:
         start = time.perf_counter()
-        value = recsys.evaluate(model.clone().fit(train), validation, metrics=[metric])[metric]
+        value = recsys.evaluate(model.clone().fit(train), validation, metrics=[metric], history=history)[metric]
         seconds = time.perf_counter() - start
         print(f"  validation {metric} {value:.4f} in {seconds:.0f} s: {model!r}", file=sys.stderr, flush=True)
         trials.append((value if better else -value, model))

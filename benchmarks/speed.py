@@ -30,7 +30,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = (
     "numpy", "scipy", "torch", "numba", "implicit", "rectools", "scikit-learn", "scikit-surprise", "cornac", "lenskit",
-    "rectools-lightfm", "fuxictr", "deepctr-torch", "recbole", "torchrec", "fbgemm-gpu-cpu", "pyarrow",
+    "rectools-lightfm", "fuxictr", "deepctr-torch", "recbole", "torchrec", "fbgemm-gpu-cpu", "pyarrow", "triton",
 )  # fmt: skip
 
 STAMP = "built-from.txt"
@@ -255,6 +255,9 @@ def versions() -> dict[str, str]:
             installed[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        installed["GPU"] = torch.cuda.get_device_name()
     return installed
 
 

@@ -1,4 +1,5 @@
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ SHARED = ROOT.parent / "shared"
 
 def pytest_configure() -> None:
     torch.set_num_threads(1)
+    # Read when Triton is imported: without a GPU its kernels run in its interpreter.
+    if not torch.cuda.is_available():
+        os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 def load_golden(name: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The interface of every model but its lists: predict, fit, hyperparameters, what it can do, refusals, saving."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -185,6 +185,19 @@ def test_supports_says_what_a_class_can_do() -> None:
     assert not SVD.supports("history")
     with pytest.raises(ParameterError, match=r"Sums\.supports: feature='flying' is not allowed; give one of recommend"):
         Sums.supports("flying")
+
+
+def test_an_instance_supports_what_its_hyperparameters_allow() -> None:
+    class Sided(Sums):
+        reads_history: ClassVar[bool] = False
+
+        side: Literal["left", "right"] = "left"
+        """The right one reads histories."""
+
+        def _serves_histories(self) -> bool:
+            return self.side == "right"
+
+    assert [one.supports("history") for one in (Sided, Sided(), Sided(side="right"))] == [False, False, True]
 
 
 def test_what_a_model_cannot_do_names_those_that_can(data: Dataset) -> None:

@@ -8,7 +8,26 @@ import pytest
 
 import recsys
 import recsys.models
-from recsys import ALS, BPR, DCN, FM, PMF, ContentKNN, DeepFM, ItemKNN, Popular, Recommender, SASRec, UserKNN
+from recsys import (
+    ALS,
+    BPR,
+    CDAE,
+    DCN,
+    FM,
+    NCFMLP,
+    PMF,
+    AutoRec,
+    ContentKNN,
+    DeepFM,
+    DeepRec,
+    ItemKNN,
+    MultVAE,
+    NeuMF,
+    Popular,
+    Recommender,
+    SASRec,
+    UserKNN,
+)
 from recsys.testing import checks
 from recsys.testing.contract import Check, Model
 
@@ -81,6 +100,15 @@ VARIANTS: list[Recommender] = [
     ALS(objective="unobserved", solver="blocks", block_size=16),
     PMF(link="sigmoid"),
     BPR(optimizer="adagrad", item_bias=False, negatives="popularity"),
+    AutoRec(axis="user"),
+    AutoRec(output_activation="sigmoid", activation="relu"),
+    AutoRec(axis="user", optimizer="lbfgs", regularization=1.0),
+    DeepRec(tied=True, refeeds=0, output_activation="identity", optimizer="adam"),
+    CDAE(loss="square", user_node=False),
+    CDAE(tied=True, dropout=1.0, optimizer="adam"),
+    MultVAE(prior="composite"),
+    NCFMLP(hidden_dims=(64, 32), dropout=0.2),
+    NeuMF(pretrain=True, descent_rate=0.1),
     SASRec(loss="bce"),
     SASRec(loss="gbce", variant="preln", n_heads=2),
 ]

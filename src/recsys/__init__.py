@@ -5,7 +5,7 @@ from recsys.base import Recommender, load
 from recsys.compare import compare
 from recsys.data import Categories, Dataset, Numbers
 from recsys.evaluation import evaluate, evaluate_lists
-from recsys.models.autoencoders import MultVAE
+from recsys.models.autoencoders import CDAE, AutoRec, DeepRec, MultDAE, MultVAE
 from recsys.models.baseline import Popular, Random
 from recsys.models.content import ContentKNN
 from recsys.models.factorization import ALS, BPR, PMF, SVD, WARP, SVDpp
@@ -13,6 +13,7 @@ from recsys.models.fields import DCN, DLRM, FM, DeepFM, WideDeep
 from recsys.models.graph import LightGCN
 from recsys.models.linear import EASE, SLIM
 from recsys.models.neighbors import ItemKNN, RP3Beta, UserKNN
+from recsys.models.neural_cf import GMF, NCFMLP, NeuMF
 from recsys.models.sequence import SASRec
 
 __version__ = "0.1.0"
@@ -20,21 +21,28 @@ __version__ = "0.1.0"
 __all__ = [
     "ALS",
     "BPR",
+    "CDAE",
     "DCN",
     "DLRM",
     "EASE",
     "FM",
+    "GMF",
+    "NCFMLP",
     "PMF",
     "SLIM",
     "SVD",
     "WARP",
+    "AutoRec",
     "Categories",
     "ContentKNN",
     "Dataset",
     "DeepFM",
+    "DeepRec",
     "ItemKNN",
     "LightGCN",
+    "MultDAE",
     "MultVAE",
+    "NeuMF",
     "Numbers",
     "Popular",
     "RP3Beta",

@@ -19,8 +19,8 @@ from recsys.data import Dataset, Features, Histories, StreamedDataset, frames
 from recsys.data.growth import grown_columns, grown_features
 from recsys.errors import DataError, LoadError, NotFittedError, ParameterError, UnsupportedError
 from recsys.kernels.topk import Lists, empty_lists, top_k_scores
-from recsys.lists import Seen, best_of, block_rows, list_frame
-from recsys.params import Parametrized
+from recsys.lists import Seen, best_of, block_rows, list_frame, spread
+from recsys.params import OfClassOrSelf, Parametrized
 from recsys.request import Names, Query, Unknown
 
 PAIR_BLOCK = 8192
@@ -39,6 +39,8 @@ class Recommender(Parametrized, ABC):
     """What the data must have: "rating", "label", "weight", "timestamp", "user_features", "item_features", "social"."""
     reads_history: ClassVar[bool] = False
     """Whether scores follow from a history alone, so that `history=` serves people the model never saw."""
+    knows_users: ClassVar[bool] = False
+    """Whether a fitted user is more to a model that reads histories than the history, so that lists may differ."""
     reads_context: ClassVar[bool] = False
     """Whether scores depend on the context columns, so that `recommend` takes `context=`."""
     ranks: ClassVar[bool] = True
@@ -263,17 +265,16 @@ class Recommender(Parametrized, ABC):
         asked = self._ask(users, history, names, on_unknown)
         contexts = request.ask_context(context, self.context_, len(asked.ids), names)
         allowed = request.ask_candidates(items, exclude_items, self.items_, names, on_unknown)
-        served = np.flatnonzero(asked.served)
         # No more columns than candidates, however large the k.
         width = min(k, len(self.items_) if allowed is None else len(allowed))
-        codes, scores = empty_lists(len(asked.ids), width)
-        taken = asked.history if len(served) == len(asked.ids) else asked.history[served]
-        query = Query(asked.users[served], taken, None if contexts is None else contexts.take(served))
-        codes[served], scores[served] = self.top_k_codes(query, width, allowed=allowed, filter_seen=filter_seen)
-        if on_unknown == "popular":
-            codes[~asked.served], scores[~asked.served] = self._popular(width, allowed)
+        query, everyone = Query(asked.users, asked.history, contexts), asked.served.all()
+        query = query if everyone else query[asked.served]
+        lists = self.top_k_codes(query, width, allowed=allowed, filter_seen=filter_seen)
+        if not everyone:
+            others = self._popular(width, allowed) if on_unknown == "popular" else empty_lists(1, width)
+            lists = spread(lists, asked.served, others)
         kind = self.frame_kind_ if history is None else frames.kind_or(history, self.frame_kind_)
-        return list_frame((names.user, names.item), asked.ids, self.items_, (codes, scores), kind)
+        return list_frame((names.user, names.item), asked.ids, self.items_, lists, kind)
 
     def top_k_codes(
         self, query: Query, k: int, *, allowed: NDArray[np.int64] | None = None, filter_seen: bool = True
@@ -286,8 +287,9 @@ class Recommender(Parametrized, ABC):
         codes, scores = self._top_k(query, k, allowed, seen)
         if allowed is not None:
             codes = np.where(codes >= 0, allowed[codes], -1) if len(allowed) else np.full_like(codes, -1)
-        shown = np.where(codes >= 0, self._link(np.where(codes >= 0, scores, 0)), -np.inf)
-        return codes, shown.astype(np.float32)
+        listed = codes >= 0
+        shown = np.where(listed, self._link(np.where(listed, scores, 0)), -np.inf)
+        return codes, shown.astype(np.float32, copy=False)
 
     def _top_k(self, query: Query, k: int, allowed: NDArray[np.int64] | None, seen: Seen | None) -> Lists:
         """Best of the allowed items, as positions among them."""
@@ -323,15 +325,16 @@ class Recommender(Parametrized, ABC):
 
     # -- saving and showing ------------------------------------------------------------------------------------------
 
-    @classmethod
-    def supports(cls, feature: str) -> bool:
+    @OfClassOrSelf
+    def supports(self: Any, feature: str) -> bool:
         """Whether the model can do a thing, one of `SUPPORT`: "history", "similar_items", "explain" and so on."""
+        cls: type[Recommender] = self if isinstance(self, type) else type(self)
         written = {
             "similar_items": cls._item_similarity is not Recommender._item_similarity,
             "similar_users": cls._user_similarity is not Recommender._user_similarity,
             "explain": cls._explain is not Recommender._explain,
             "partial_fit": cls._partial_fit is not Recommender._partial_fit,
-            "history": cls.ranks and cls.reads_history,
+            "history": cls.ranks and (cls.reads_history if self is cls else self._serves_histories()),
             "context": cls.ranks and cls.reads_context,
             "recommend": cls.ranks,
         }
@@ -373,6 +376,10 @@ class Recommender(Parametrized, ABC):
     def _history_of(self, users: NDArray[np.int64]) -> Histories:
         return Histories.empty(len(users)) if self.users_ is None else self.history_[users]
 
+    def _serves_histories(self) -> bool:
+        """`reads_history`, where hyperparameters have no say in it."""
+        return self.reads_history
+
     def _check_ranks(self) -> None:
         self._check_fitted()
         model = type(self).__name__
@@ -400,7 +407,7 @@ class Recommender(Parametrized, ABC):
             return request.ask_users(users, self.users_, self.history_, names, on_unknown)
         if users is not None:
             raise DataError(f"{names.model}.recommend takes users= or history=, not both")
-        if not self.reads_history:
+        if not self._serves_histories():
             raise self._cannot("history")
         return request.ask_history(history, self.items_, names, on_unknown)
 

@@ -22,6 +22,9 @@ class Seen(NamedTuple):
     @classmethod
     def of(cls, history: Histories, n_items: int, allowed: NDArray[np.int64] | None) -> "Seen":
         """What each row's history holds, by code or by position among the allowed items."""
+        if len(history) == 1 and allowed is None:
+            # One user's list is waited for, and to the kernels an item that is there twice is one.
+            return cls(history.indptr, np.sort(history.items.astype(np.int32)))
         indptr, indices = history.distinct
         if allowed is not None:
             part = history.matrix(n_items)[:, allowed].sorted_indices()
@@ -61,14 +64,22 @@ def best_of(
     return codes, scores
 
 
+def spread(lists: Lists, rows: NDArray[np.bool_], others: Lists) -> Lists:
+    """Lists of the rows that are True, in their order, and in all other rows that of `others` (1, k)."""
+    codes, scores = (np.repeat(other, len(rows), axis=0) for other in others)
+    codes[rows], scores[rows] = lists
+    return codes, scores
+
+
 def list_frame(heads: tuple[str, str], ids: NDArray[Any], vocabulary: Vocabulary, lists: Lists, kind: str) -> Any:
     """A frame of the lists of `ids`: two id columns, `score` and `rank` (from 1)."""
     codes, scores = lists
-    row, place = np.nonzero(codes >= 0)
+    listed = codes >= 0
+    row, place = listed.nonzero()
     columns = {
         heads[0]: ids[row],
-        heads[1]: vocabulary.decode(codes[row, place]),
-        "score": scores[row, place],
+        heads[1]: vocabulary.decode(codes[listed]),
+        "score": scores[listed],
         "rank": place + 1,
     }
     return frames.build(columns, kind)

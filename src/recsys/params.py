@@ -8,8 +8,9 @@ None`.
 import inspect
 import math
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from numbers import Integral, Real
 from typing import (
     Annotated,
@@ -113,6 +114,16 @@ def plain(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return tuple(plain(one) for one in value)
     return value.item() if isinstance(value, np.generic) else value
+
+
+class OfClassOrSelf:
+    """A method that a class answers as it is by default, and an instance for the hyperparameters that it has."""
+
+    def __init__(self, function: Callable[[Any, str], bool]):
+        self.function, self.__doc__ = function, function.__doc__
+
+    def __get__(self, instance: Any, owner: type) -> Callable[[str], bool]:
+        return partial(self.function, owner if instance is None else instance)
 
 
 @dataclass_transform(kw_only_default=True)

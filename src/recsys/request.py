@@ -115,8 +115,8 @@ def known_codes(
     except DataError as error:
         hint = "; missing ids turn integers into floats" if ids.dtype.kind == "f" else ""
         raise DataError(f"{model}: {what}: {error}{hint}; cast them") from error
-    unknown = np.flatnonzero(codes < 0)
-    if len(unknown) and on_unknown == "raise":
+    if on_unknown == "raise" and (codes < 0).any():
+        unknown = np.flatnonzero(codes < 0)
         first = frames.show(ids[unknown[0]])
         raise DataError(f"{model} does not know {len(unknown)} of {len(ids)} {what}, first {first}; {way_out}")
     return codes
@@ -148,7 +148,7 @@ def in_dtype(ids: NDArray[Any], vocabulary: Vocabulary) -> NDArray[Any]:
     if ids.dtype == vocabulary.ids.dtype or ids.dtype.kind not in "iu" or vocabulary.kind != "integers":
         return ids
     cast = ids.astype(vocabulary.ids.dtype)
-    return cast if np.array_equal(cast, ids) else ids
+    return cast if (cast == ids).all() else ids
 
 
 def ask_history(history: Any, items: Vocabulary, names: Names, on_unknown: Unknown) -> Asked:

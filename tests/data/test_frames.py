@@ -81,6 +81,30 @@ def test_build_without_rows_keeps_the_dtypes(kind):
         assert frame.schema["user_id"] == nw.String
 
 
+@pytest.mark.parametrize("n_rows", [0, 1, 20])
+@pytest.mark.parametrize("ids", [np.int16, np.int64, np.uint64, object])
+def test_a_pandas_frame_is_the_one_that_pandas_builds(n_rows, ids):
+    names = np.array([f"u{i}" for i in range(n_rows)], object)
+    numbers = names if ids is object else np.arange(n_rows).astype(ids)
+    columns = {"id": numbers, "score": np.linspace(0, 1, n_rows).astype(np.float32), "rank": np.arange(n_rows)}
+    wanted = pd.DataFrame({name: column.copy() for name, column in columns.items()})
+    frame = frames.build(columns, "pandas")
+    pd.testing.assert_frame_equal(frame, wanted, check_index_type="exact", check_column_type="exact")
+    for one in (frame, wanted):
+        one.insert(1, "twice", one["score"] * 2)
+        one.loc[one["rank"] > 5, "rank"] = -1
+        one["score"] += 1
+    pd.testing.assert_frame_equal(frame.sort_values("rank", kind="stable"), wanted.sort_values("rank", kind="stable"))
+
+
+def test_frames_of_the_same_columns_have_nothing_in_common():
+    one, other = (frames.build({"x": np.arange(3), "y": np.ones(3)}, "pandas") for _ in range(2))
+    one.columns.name, one.index.name, one.attrs["who"] = "columns", "index", "one"
+    one.loc[0, "x"] = 7
+    assert (other.columns.name, other.index.name, other.attrs) == (None, None, {})
+    assert other["x"].tolist() == [0, 1, 2]
+
+
 def test_absent_column_is_named_beside_those_there_are(make):
     with pytest.raises(DataError, match=r"no column 'z' for the rating; the frame has x, y"):
         frames.column(frames.read(make({"x": [1], "y": [2]})), "z", "rating")

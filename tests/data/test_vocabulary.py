@@ -108,6 +108,16 @@ def test_huge_ids_stay_apart():
     assert Vocabulary.of(exact).encode(exact).tolist() == [0, 1]
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.int32, np.int64, np.uint8, np.uint64])
+@pytest.mark.parametrize("one", [3, 4, -1, 300, 2**40, 2**63 - 1, 2**63 + 5, 2**64 - 253])
+def test_an_id_alone_has_the_code_that_it_has_among_others(dtype, one):
+    vocabulary = Vocabulary.of(np.array([5, 3, 7], dtype))
+    known = {3: 0, 5: 1, 7: 2}
+    for ids in ([one], np.array([one]), np.array([one], object)):
+        assert vocabulary.encode(ids).tolist() == [known.get(one, -1)]
+        assert vocabulary.encode(ids).dtype == np.int64
+
+
 def test_unsigned_beside_signed_stays_exact():
     joined = Vocabulary.of(np.array([2**53 + 1], np.uint64), np.array([2**53, -1], np.int64))
     assert joined.ids.dtype == np.int64

@@ -77,8 +77,8 @@ class Weights(ProfileRecommender):
     def _network(self) -> WeightsNet:
         return WeightsNet(len(self.items_))
 
-    def _logits(self, net: Any, items: Tensor, lengths: Tensor) -> Tensor:
-        return net(items, lengths)
+    def _logits(self, net: Any, batch: ProfileBatch) -> Tensor:
+        return net(batch.items, batch.lengths)
 
     def _loss(self, net: Any, batch: ProfileBatch) -> Tensor:
         return net(batch.items, batch.lengths).square().mean()

@@ -7,8 +7,10 @@ import pytest
 from numba import njit
 
 from recsys.errors import DataError, ParameterError
+from recsys.kernels import topk
+from recsys.kernels.bounds import catalog_of
 from recsys.kernels.tile import TILE_ITEMS, any_above
-from recsys.kernels.topk import ITEMS_IN_BLOCK, USERS_IN_BLOCK, _rows_in_block, top_k_dot, top_k_scores
+from recsys.kernels.topk import ITEMS_IN_BLOCK, USERS_IN_BLOCK, _rows_in_block, top_k_dot, top_k_few, top_k_scores
 
 
 def oracle(scores, k, seen=None):
@@ -254,7 +256,10 @@ def test_inputs_of_any_layout_are_read_and_left_alone(rng):
 
 
 def test_duplicate_seen_items_are_one():
-    codes, _ = top_k_scores([[3.0, 2.0, 1.0]], 3, seen_indptr=[0, 3], seen_items=[0, 0, 2])
+    seen = {"seen_indptr": [0, 3], "seen_items": [0, 0, 2]}
+    codes, _ = top_k_scores([[3.0, 2.0, 1.0]], 3, **seen)
+    np.testing.assert_array_equal(codes, [[1, -1, -1]])
+    codes, _ = top_k_few([[1.0]], catalog_of([[3.0], [2.0], [1.0]]), 3, **seen)
     np.testing.assert_array_equal(codes, [[1, -1, -1]])
 
 
@@ -277,3 +282,97 @@ def test_malformed_arguments_are_refused():
     for indptr in ([0, 2, 1], [0, 0, 2], [-1, 0, 0]):
         with pytest.raises(DataError, match="ascend"):
             top_k_scores(np.ones((2, 3)), 1, seen_indptr=indptr, seen_items=[0])
+
+
+# -- few users, by bounds ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def by_bounds(monkeypatch):
+    """Fails where a list is not made by bounds alone."""
+
+    def refused(*_, **__):
+        raise AssertionError("bounds were given up")
+
+    monkeypatch.setattr(topk, "top_k_dot", refused)
+
+
+def uneven_vectors(rng, n, depth):
+    """Vectors whose lengths and dimensions differ, as learned ones do."""
+    return (rng.normal(size=(n, depth)) * np.exp(rng.normal(0, 0.5, (n, 1)) - np.arange(depth) / 8)).astype(np.float32)
+
+
+@pytest.mark.parametrize("depth", [1, 3, 8, 17, 64])
+@pytest.mark.parametrize("k", [1, 20, 300])
+@pytest.mark.usefixtures("by_bounds")
+def test_lists_by_bounds_are_bitwise_those_by_all_scores(rng, depth, k):
+    users, items = uneven_vectors(rng, 12, depth), uneven_vectors(rng, 5000, depth)
+    seen = as_rows(random_seen(rng, 12, 5000, 400))
+    catalog = catalog_of(items)
+    assert_same(top_k_few(users, catalog, k), top_k_dot(users, items, k))
+    assert_same(top_k_few(users, catalog, k, **seen), top_k_dot(users, items, k, **seen))
+    assert_same(top_k_few(users[5:6], catalog, k), top_k_dot(users[5:6], items, k))
+
+
+@pytest.mark.parametrize("n_items", [1, 2, 15, 31, 32, 33, 255, 256, 257, 3000])
+def test_lists_by_bounds_are_those_of_a_stable_sort(rng, n_items):
+    users, items = whole_vectors(rng, 8, 6), whole_vectors(rng, n_items, 6)
+    seen = random_seen(rng, 8, n_items, 30)
+    assert_same(top_k_few(users, catalog_of(items), 12, **as_rows(seen)), oracle(users @ items.T, 12, seen))
+
+
+@pytest.mark.usefixtures("by_bounds")
+def test_ties_go_to_the_smaller_code_though_longer_vectors_come_first(rng):
+    # All score 1; the vectors of larger codes are longer.
+    items = np.stack([np.ones(900), np.arange(900)], axis=1)
+    codes, scores = top_k_few([[1, 0]], catalog_of(items), 30, seen_indptr=[0, 2], seen_items=[0, 4])
+    np.testing.assert_array_equal(codes, [[1, 2, 3, *range(5, 32)]])
+    assert (scores == 1).all()
+
+
+@pytest.mark.usefixtures("by_bounds")
+def test_an_item_of_zeros_is_above_those_of_negative_scores(rng):
+    items = -np.abs(uneven_vectors(rng, 700, 5))
+    items[[600, 650]] = 0
+    users = np.abs(uneven_vectors(rng, 3, 5)) + 0.1
+    codes, scores = top_k_few(users, catalog_of(items), 4)
+    np.testing.assert_array_equal(codes[:, :2], [[600, 650]] * 3)
+    assert_same((codes, scores), top_k_dot(users, items, 4))
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan, np.inf, 1e-30, 1e30])
+def test_a_user_without_bounds_is_listed_as_ever(rng, value):
+    users, items = uneven_vectors(rng, 4, 9), uneven_vectors(rng, 3000, 9)
+    users[2] = value
+    items[5] = 0
+    assert_same(top_k_few(users, catalog_of(items), 10), top_k_dot(users, items, 10))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3e38])
+def test_items_beyond_numbers_are_listed_as_ever(rng, value):
+    users, items = uneven_vectors(rng, 4, 9), uneven_vectors(rng, 3000, 9)
+    items[11, 3], items[2000] = value, value
+    with np.errstate(all="ignore"):
+        assert_same(top_k_few(users, catalog_of(items), 10), top_k_dot(users, items, 10))
+
+
+def test_equal_vectors_which_no_bound_tells_apart_are_listed_as_ever(rng):
+    users, items = uneven_vectors(rng, 5, 24), np.repeat(uneven_vectors(rng, 1, 24), 9000, axis=0)
+    seen = as_rows(random_seen(rng, 5, 9000, 40))
+    assert_same(top_k_few(users, catalog_of(items), 20, **seen), top_k_dot(users, items, 20, **seen))
+
+
+@pytest.mark.parametrize("scale", [1e-40, 1e-20, 1e20])
+def test_lists_by_bounds_of_tiny_and_huge_vectors_are_the_same(rng, scale):
+    users, items = uneven_vectors(rng, 6, 16), (uneven_vectors(rng, 2000, 16) * scale).astype(np.float32)
+    assert_same(top_k_few(users, catalog_of(items), 25), top_k_dot(users, items, 25))
+
+
+@pytest.mark.parametrize("users, items, k", [((0, 4), (5, 4), 3), ((2, 4), (0, 4), 3), ((2, 4), (5, 4), 0)])
+def test_nothing_asked_by_bounds_is_nothing_listed(users, items, k):
+    assert_same(top_k_few(np.ones(users), catalog_of(np.ones(items)), k), top_k_dot(np.ones(users), np.ones(items), k))
+
+
+def test_vectors_of_another_length_than_the_catalogs_are_refused():
+    with pytest.raises(DataError, match="one length"):
+        top_k_few(np.ones((2, 3)), catalog_of(np.ones((4, 5))), 1)

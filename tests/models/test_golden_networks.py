@@ -8,8 +8,6 @@ import scipy.sparse as sp
 import torch
 from tests.models.worked import Golden, near
 
-from recsys import MultVAE
-from recsys.models.autoencoders.multvae import MultVAENet
 from recsys.models.fields.dcn import DCNNet
 from recsys.models.fields.deepfm import DeepFMNet
 from recsys.models.graph.lightgcn import LightGCNNet
@@ -17,7 +15,7 @@ from recsys.models.sequence.sasrec import SASRecNet
 from recsys.nn.cross import MatrixCross, MixCross, VectorCross
 from recsys.nn.graph import normalized_adjacency, propagate
 from recsys.nn.interactions import pairwise_interaction
-from recsys.nn.losses import bce_loss, bpr_loss, gbce_loss, kl_loss, multinomial_loss, softmax_loss
+from recsys.nn.losses import bce_loss, bpr_loss, gbce_loss, softmax_loss
 
 
 def tensor(values: Any) -> torch.Tensor:
@@ -103,56 +101,6 @@ def test_25_heads_of_dcn(golden: Golden, structure: str) -> None:
         near(net.head((vectors,)), [wanted[f"{structure}_logit_v1"]])
         if structure == "parallel":
             near(net.deep(vectors.flatten(1)), [wanted["deep_hidden"]])
-
-
-def multvae(g: dict[str, Any]) -> MultVAENet:
-    net = MultVAENet(4, 3, 2, 0.5).double().eval()
-    i = g["inputs"]
-    with torch.no_grad():
-        net.first.table.vectors.copy_(tensor(i["enc_W1"]))
-        net.first_bias.copy_(tensor(i["enc_b1"]))
-        for layer, name in ((net.code, "enc_{}2"), (net.decoder[0], "dec_{}1"), (net.decoder[2], "dec_{}2")):
-            layer.weight.copy_(tensor(i[name.format("W")]).T)
-            layer.bias.copy_(tensor(i[name.format("b")]))
-    return net
-
-
-@pytest.mark.parametrize("mode", ["train", "test"])
-def test_18_multvae(golden: Golden, mode: str) -> None:
-    g = golden("18_multvae")
-    x, wanted = np.array(g["inputs"]["x"]), g["expected"][mode]
-    rows, columns = np.nonzero(x)
-    items, lengths = torch.tensor(columns), torch.tensor(np.bincount(rows))
-    net = multvae(g)
-    with torch.no_grad():
-        kept = (
-            tensor(np.array(g["inputs"]["dropout_multiplier"])[rows, columns])
-            if mode == "train"
-            else torch.ones(len(items))
-        )
-        mean, log_variance = net.encode(items, lengths, kept)
-        code = mean + (tensor(g["inputs"]["eps"]) * (0.5 * log_variance).exp() if mode == "train" else 0)
-        logits = net.decoder(code)
-        likelihood, kl = multinomial_loss(logits, items, lengths), kl_loss(mean, log_variance)
-    near(mean, wanted["mu"])
-    near(log_variance, wanted["logvar"])
-    near(code, wanted["z"])
-    near(logits, wanted["logits"])
-    near([likelihood, kl, likelihood + g["inputs"]["beta"] * kl], [wanted["nll"], wanted["kl"], wanted["loss"]])
-
-
-def test_18_normalized_profiles_and_annealing(golden: Golden) -> None:
-    g = golden("18_multvae")
-    rows, columns = np.nonzero(g["inputs"]["x"])
-    net, seen = multvae(g), []
-    net.first.table.weight = torch.nn.Parameter(torch.cat([torch.zeros(1, 4), torch.eye(4)]).double())
-    net.first_bias = torch.nn.Parameter(torch.zeros(4).double())
-    net.first.register_forward_hook(lambda *call: seen.append(call[2].detach()))
-    net.code = torch.nn.Linear(4, 2).double()
-    net.encode(torch.tensor(columns), torch.tensor(np.bincount(rows)))
-    near(seen[0], g["expected"]["l2_normalised"])
-    for name, weight in g["expected"]["anneal"].items():
-        near(MultVAE()._kl_weight(torch.tensor(float(name.removeprefix("step")))), weight)
 
 
 def sasrec(g: dict[str, Any], n_heads: int, variant: Any) -> SASRecNet:

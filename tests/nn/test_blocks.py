@@ -216,6 +216,20 @@ def test_a_stack_is_its_layers_one_after_the_other():
     torch.testing.assert_close(net(x), torch.relu(x @ net[0].weight.T + net[0].bias) @ net[2].weight.T + net[2].bias)
 
 
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_an_activation_in_place_leaves_values_and_gradients_as_they_are(batch_norm):
+    inner, x = mlp(5, 7, 6, 1, batch_norm=batch_norm), torch.randn(9, 5, requires_grad=True)
+    kept, outer = x.detach().clone(), mlp(5, 7, 6, 1, batch_norm=batch_norm, activation=nn.ReLU)
+    outer.load_state_dict(inner.state_dict())
+    results = []
+    for net in (inner, outer):
+        logits = net(x)
+        results.append((logits, *torch.autograd.grad(logits.square().sum(), [x, *net.parameters()])))
+    for one, other in zip(*results, strict=True):
+        assert torch.equal(one, other)
+    assert torch.equal(x, kept)
+
+
 @pytest.mark.parametrize("n_fields", [2, 3, 7])
 def test_pairwise_interaction_is_the_double_loop_over_fields(n_fields):
     e = torch.randn(4, n_fields, 3, dtype=torch.float64, requires_grad=True)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from recsys.nn import losses
-from recsys.nn.losses import bce_loss, bpr_loss, gbce_loss, softmax_loss
+from recsys.nn.losses import bce_loss, bpr_loss, entries, gbce_loss, multinomial_loss, softmax_loss
 
 
 @pytest.fixture(autouse=True)
@@ -203,6 +203,96 @@ class Largest(TorchDispatchMode):
             if isinstance(tensor, torch.Tensor):
                 self.numbers = max(self.numbers, tensor.numel())
         return out
+
+
+# -- rows of several targets -------------------------------------------------------------------------------------------
+
+ROWS = [[0, 3], [1], [], [0, 1, 2, 4, 12], [12], [5, 6, 7], [8], [], [9, 10], [11], [2]]
+
+
+def ragged(rows=ROWS):
+    return torch.tensor([item for row in rows for item in row]), torch.tensor([len(row) for row in rows])
+
+
+def output_of(items, bias):
+    layer = torch.nn.Linear(items.shape[1], len(items)).to(items.dtype)
+    layer.weight, layer.bias = torch.nn.Parameter(items.detach()), torch.nn.Parameter(bias)
+    return layer
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_multinomial_loss_is_summed_over_items_and_averaged_over_rows(monkeypatch, block):
+    monkeypatch.setattr(losses, "BLOCK_BYTES", block)
+    states, items, _ = problem(torch.float64)
+    output = output_of(items, torch.randn(13, dtype=torch.float64))
+    total = 0.0
+    for state, row in zip(states, ROWS, strict=True):
+        shares = [math.exp(value) for value in output(state).tolist()]
+        total -= sum(math.log(shares[item] / sum(shares)) for item in row)
+    found = multinomial_loss(states, output, *ragged())
+    assert found.item() == pytest.approx(total / 11)
+    counts = torch.zeros(11, 13, dtype=torch.float64)
+    for row, targets in enumerate(ROWS):
+        counts[row, targets] = 1
+    wanted = -(counts * output(states).log_softmax(1)).sum() / 11
+    parts = (states, output.weight, output.bias)
+    both = zip(torch.autograd.grad(found, parts), torch.autograd.grad(wanted, parts), strict=True)
+    for one, other in both:
+        torch.testing.assert_close(one, other)
+
+
+def test_multinomial_loss_is_that_of_softmax_where_each_row_has_one_target():
+    states, items, targets = problem(torch.float64)
+    found = multinomial_loss(states, output_of(items, torch.full((13,), 7.0).double()), targets, torch.ones(11).long())
+    torch.testing.assert_close(found, softmax_loss(states, items, targets))
+
+
+def test_multinomial_loss_never_holds_more_logits_than_a_block(monkeypatch):
+    n, n_items = 64, 500
+    monkeypatch.setattr(losses, "BLOCK_BYTES", 4 * n_items * 8)
+    states, items, targets = problem(torch.float32, n, n_items, 2)
+    output = output_of(items, torch.zeros(n_items))
+    with Largest() as made:
+        multinomial_loss(states, output, targets.repeat(2), torch.full((n,), 2)).backward()
+    assert made.numbers == 8 * n_items
+
+
+# -- entries of a product ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("n_columns", [13, 5000])  # of many columns few are asked for, which are made one by one
+def test_entries_are_those_of_the_whole_product_in_value_and_gradient(monkeypatch, block, n_columns):
+    monkeypatch.setattr(losses, "BLOCK_BYTES", block)
+    states, weight, _ = problem(torch.float64, n_items=n_columns)
+    bias = torch.randn(n_columns, dtype=torch.float64, requires_grad=True)
+    columns, lengths = ragged()
+    found = entries(states, weight, bias, columns, lengths)
+    rows = [row for row, items in enumerate(ROWS) for _ in items]
+    wanted = (states @ weight.T + bias)[rows, columns]
+    torch.testing.assert_close(found, wanted)
+    shape = torch.randn(len(columns), dtype=torch.float64)
+    parts = (states, weight, bias)
+    ours, theirs = (torch.autograd.grad((one.square() * shape).sum(), parts) for one in (found, wanted))
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_entries_asked_for_twice_get_both_gradients():
+    states, weight, _ = problem(torch.float64, n=1)
+    found = entries(states, weight, torch.zeros(13).double(), torch.tensor([4, 4, 2]), torch.tensor([3]))
+    gradient = torch.autograd.grad(found.sum(), weight)[0]
+    torch.testing.assert_close(gradient[[4, 2, 0]], torch.stack([2 * states[0], states[0], 0 * states[0]]))
+
+
+def test_entries_never_hold_more_than_a_block(monkeypatch):
+    n, n_columns = 64, 500
+    monkeypatch.setattr(losses, "BLOCK_BYTES", 4 * n_columns * 8)
+    states, weight, _ = problem(torch.float32, n, n_columns, 2)
+    columns, lengths = torch.arange(40).repeat(n), torch.full((n,), 40)
+    with Largest() as made:
+        entries(states, weight, torch.zeros(n_columns), columns, lengths).sum().backward()
+    assert made.numbers == 8 * n_columns
 
 
 def test_a_second_derivative_of_softmax_loss_is_refused_rather_than_wrong():

@@ -118,6 +118,15 @@ def test_checks_follow_what_the_model_supports() -> None:
     assert "learns_the_planted_tastes" not in {name for name, _ in checks(Popular)}
 
 
+def test_lists_of_a_history_may_differ_where_a_model_knows_its_users() -> None:
+    class KnowsItsUsers(broken_lists.RemembersItsUsers):
+        knows_users: ClassVar[bool] = True
+
+    for name, check in checks(KnowsItsUsers):
+        if name in ("history_gives_the_users_list", "renamed_columns_change_nothing"):
+            check(KnowsItsUsers)
+
+
 def test_the_suite_needs_neither_pytest_nor_optional_frames() -> None:
     code = """
 import sys

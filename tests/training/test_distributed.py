@@ -32,7 +32,8 @@ def torchrun(script: str, folder: Path, *arguments: str, world: int = 2) -> subp
     """Run a script beside this file in some processes of `torchrun`, on one thread each."""
     launcher = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone"]
     command = [*launcher, f"--nproc-per-node={world}", str(Path(__file__).with_name(script)), str(folder), *arguments]
-    settings = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+    paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    settings = {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths, "PYTHONWARNINGS": "ignore"}
     return subprocess.run(
         command, env=os.environ | settings, capture_output=True, text=True, timeout=PATIENCE, check=False
     )

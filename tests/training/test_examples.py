@@ -6,8 +6,15 @@ import torch
 from torch import Tensor
 
 from recsys.data import Histories
-from recsys.training import PairExamples, ProfileExamples, SequenceExamples, seeded
-from recsys.training.examples import UserPairExamples, ragged_positions
+from recsys.training import (
+    PairExamples,
+    ProfileExamples,
+    RatingProfileExamples,
+    SequenceExamples,
+    WholeExamples,
+    seeded,
+)
+from recsys.training.examples import UserPairExamples, ragged_positions, rows_of_batches
 
 LENGTHS = [0, 1, 2, 3, 5, 6, 7, 11, 0, 12]
 DEVICES = [
@@ -23,6 +30,11 @@ def histories(lengths: list[int] | None = None) -> tuple[Histories, list[list[in
     indptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     lists = [items[start:stop].tolist() for start, stop in pairwise(indptr)]
     return Histories(indptr, items), lists
+
+
+def rated(history: Histories) -> Histories:
+    """The same with a rating that tells each item."""
+    return Histories(history.indptr, history.items, (history.items / 2).astype(np.float32))
 
 
 def every(examples: object, size: int = 4) -> list[Tensor]:
@@ -51,6 +63,8 @@ def test_examples_go_to_a_device_and_give_the_same_there(device: str) -> None:
     make = (
         lambda: PairExamples(np.arange(5), np.arange(5)),
         lambda: ProfileExamples(history),
+        lambda: RatingProfileExamples(rated(history)),
+        lambda: WholeExamples(ProfileExamples(history)),
         lambda: SequenceExamples(history, 3),
     )
     for one in make:
@@ -76,12 +90,45 @@ def test_profiles_are_the_rows_that_have_items() -> None:
     assert found == {row: items for row, items in enumerate(lists) if items}
 
 
+def test_ratings_come_beside_their_items() -> None:
+    history, lists = histories()
+    examples = RatingProfileExamples(rated(history))
+    for rows in every(examples):
+        batch = examples.batch(rows)
+        assert batch.items.tolist() == [item for row in batch.rows.tolist() for item in lists[row]]
+        assert torch.equal(batch.ratings, batch.items.float() / 2)
+
+
+def test_whole_examples_are_one_batch_of_all() -> None:
+    history, lists = histories()
+    examples = WholeExamples(ProfileExamples(history))
+    (rows,) = rows_of_batches(examples, 3, torch.device("cpu"))
+    batch = examples.batch(rows)
+    assert batch.items.tolist() == [item for items in lists for item in items]
+    assert len(WholeExamples(ProfileExamples(Histories.empty(3)))) == 0
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_batch_of_profiles_does_not_wait_for_the_device() -> None:
+    examples = RatingProfileExamples(rated(histories()[0])).to(torch.device("cuda"))
+    batches = rows_of_batches(examples, 4, torch.device("cuda"))
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        found = [examples.batch(rows) for rows in batches]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert sum(len(batch.items) for batch in found) == sum(LENGTHS)
+
+
 def test_ragged_positions_are_those_of_a_loop() -> None:
     rng = np.random.default_rng(0)
     for n_runs in (1, 2, 7):
         starts, lengths = rng.integers(0, 50, n_runs), rng.integers(0, 5, n_runs)
         expected = [start + step for start, length in zip(starts, lengths, strict=True) for step in range(length)]
         assert ragged_positions(torch.from_numpy(starts), torch.from_numpy(lengths)).tolist() == expected
+        given = ragged_positions(torch.from_numpy(starts), torch.from_numpy(lengths), len(expected))
+        assert given.tolist() == expected
 
 
 def test_no_runs_have_no_positions() -> None:

@@ -216,3 +216,24 @@ def test_no_more_is_read_ahead_than_asked_for():
         # Those that wait, and the one that the thread holds in its hand.
         assert len(drawn) <= taken + 3 + 1
     assert [part[0] for (part,) in running] == [19]
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_batches_on_a_gpu_are_those_on_the_cpu_in_the_same_order() -> None:
+    # Work that is slower than the copies: a chunk that was overwritten while it is read would show.
+    heavy = torch.eye(2000, device="cuda")
+    here, there = (
+        StreamedExamples(40_000, 8, lambda piece: [(np.arange(5000) + 5000 * piece,) * 2], Batch, 9000).to(
+            torch.device(device)
+        )
+        for device in ("cpu", "cuda")
+    )
+    expected = torch.cat([batch.rows for batch in here.batches(700, Position(3))])
+    assert torch.equal(expected.sort().values, torch.arange(40_000))
+    for _ in range(3):
+        found = []
+        for batch in there.batches(700, Position(3)):
+            heavy = heavy @ heavy
+            found.append(batch.rows.clone())
+        assert torch.equal(torch.cat(found).cpu(), expected)

@@ -1,4 +1,5 @@
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,41 @@ def test_no_examples_leave_the_weights_as_they_were() -> None:
     log = trainer(epochs=2).run(net, LineExamples(0), squares)
     assert same_state(net, twin)
     assert log["loss"].tolist() == [0.0, 0.0]
+
+
+def test_a_batch_can_make_several_steps_and_the_log_has_the_loss_of_the_first() -> None:
+    made: list[tuple[str, float]] = []
+    with seeded(0):
+        net, examples = LineNet(), LineExamples()
+
+        def steps(batch: Rows) -> Iterator[tuple[str, Rows]]:
+            for name in ("first", "second"):
+                made.append((name, float(net.line.bias.detach())))
+                yield name, batch
+
+        def loss(net: LineNet, batch: tuple[str, Rows]) -> torch.Tensor:
+            return squares(net, batch[1]) * (1 if batch[0] == "first" else 100)
+
+        log = trainer(epochs=1, batch_size=30, steps=steps).run(net, examples, loss)
+    assert [name for name, _ in made] == ["first", "second"] * 2
+    assert len({bias for _, bias in made}) == 4  # each is asked for when the step before it has moved the weights
+    assert int(net.steps) == 4
+    assert log["loss"][0] < 10
+
+
+def test_lbfgs_asks_for_the_loss_of_a_batch_until_it_is_satisfied() -> None:
+    def optimizers(net: nn.Module) -> list[torch.optim.Optimizer]:
+        return [torch.optim.LBFGS(net.parameters(), max_iter=30, line_search_fn="strong_wolfe")]
+
+    net, log = train(epochs=2, batch_size=60, optimizers=optimizers)
+    torch.testing.assert_close(net.line.weight[0], SLOPES, atol=1e-3, rtol=0)
+    assert int(net.steps) > 4
+    assert log["loss"].iloc[1] < 1e-6 * log["loss"].iloc[0]  # each is the loss before the epoch's step
+
+
+def test_a_trained_network_holds_no_gradients() -> None:
+    net, _ = train()
+    assert all(one.grad is None for one in net.parameters())
 
 
 def test_dropout_is_on_while_training_and_off_afterwards() -> None:

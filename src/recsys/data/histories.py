@@ -81,8 +81,8 @@ class Histories:
         if isinstance(rows, slice) or np.asarray(rows).dtype == bool:
             rows = np.arange(len(self))[rows]
         rows = np.asarray(rows, np.int64)
-        if len(rows) == 1 and rows[0] >= 0:
-            only = slice(*self.indptr[rows[0] : rows[0] + 2].tolist())
+        if len(rows) == 1 and (row := int(rows[0])) >= 0:
+            only = slice(int(self.indptr[row]), int(self.indptr[row + 1]))
             return self._taken(np.array([0, only.stop - only.start]), only)
         # Of the rows asked for alone: one user's list must not cost a pass over all users.
         lengths = np.where(rows >= 0, self.indptr[rows + 1] - self.indptr[rows], 0)

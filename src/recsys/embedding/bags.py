@@ -27,7 +27,8 @@ class EmbeddingBag(nn.Module):
 
     def forward(self, codes: Tensor, lengths: Tensor, weights: Tensor | None = None) -> Tensor:
         """Codes (N,) of all bags one after the other, lengths (B,), weights (N,), by default ones, to vectors (B, dim)."""
-        if int(lengths.sum()) != len(codes) or bool((lengths < 0).any()):
+        # Not on a GPU, which would be waited for at every batch.
+        if lengths.device.type == "cpu" and (int(lengths.sum()) != len(codes) or bool((lengths < 0).any())):
             raise DataError(f"EmbeddingBag got {len(codes)} codes for bags of {int(lengths.sum())} in all")
         weight = self.table.weight
         weights = torch.ones_like(codes, dtype=weight.dtype) if weights is None else weights.to(weight.dtype)
@@ -35,6 +36,8 @@ class EmbeddingBag(nn.Module):
             members = torch.where(codes[:, None] >= 0, self.table(codes) * weights[:, None], -torch.inf)
             pooled = torch.segment_reduce(members, "max", lengths=lengths, unsafe=True)
             return torch.where(pooled == -torch.inf, 0, pooled)
+        # Torch's fast path on a CPU is there for bags without a spare row alone.
+        spare = 0 if codes.device.type != "cpu" or bool((codes < 0).any()) else None
         # One pass over the rows: the vectors of the members are never held beside each other.
         summed = F.embedding_bag(
             codes + 1,
@@ -42,7 +45,7 @@ class EmbeddingBag(nn.Module):
             F.pad(lengths.cumsum(0), (1, 0)),
             mode="sum",
             per_sample_weights=weights,
-            padding_idx=0,
+            padding_idx=spare,
             include_last_offset=True,
             sparse=self.table.sparse,
         )

@@ -1,14 +1,35 @@
 """All fields of a row in one table, so that a batch is one gather."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recsys.embedding.lookup import sums_of_slots
 from recsys.embedding.placement import CachedEmbedding
-from recsys.embedding.table import Embedding
+from recsys.embedding.table import Embedding, gradient_of_rows, is_spared
 from recsys.errors import ParameterError
+from recsys.kernels import gpu
+from recsys.kernels.slots import Layout
+
+
+class _SlotLookup(torch.autograd.Function):
+    """Codes (B, S), the first row of each slot, values (B, S) or None and a weight to vectors (B, S, D), on a GPU."""
+
+    @staticmethod
+    def forward(ctx: Any, codes: Tensor, start: Tensor, values: Tensor | None, weight: Tensor, spared: bool) -> Tensor:
+        vectors, rows = gpu.gather_gpu().gather_slots(codes, start, values, weight)
+        ctx.save_for_backward(rows, values)
+        ctx.shape, ctx.dtype, ctx.spared = weight.shape, weight.dtype, spared
+        return vectors
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[None, None, None, Tensor, None]:
+        rows, values = ctx.saved_tensors
+        gradient = grad_outputs[0] if values is None else grad_outputs[0] * values[..., None]
+        return None, None, None, gradient_of_rows(rows, gradient.to(ctx.dtype), ctx.shape, ctx.spared), None
 
 
 class FieldEmbedding(nn.Module):
@@ -52,17 +73,37 @@ class FieldEmbedding(nn.Module):
 
     def slot_vectors(self, codes: Tensor, values: Tensor | None = None) -> Tensor:
         """Codes (B, S) and values (B, S), by default ones, to the vectors of the slots, times their values: (B, S, dim)."""
+        if values is not None and self._sums_on_cpu(codes, values):
+            return self._sums(codes, values, torch.arange(len(self.slots)), len(self.slots))
+        weight = self.table.weight
+        valued = values is not None and values.requires_grad
+        if isinstance(self.table, Embedding) and self.table.sparse and not valued and gpu.takes(weight):
+            return _SlotLookup.apply(codes, self.start, values, weight, is_spared(weight))  # type: ignore[return-value]
         vectors = self.table(torch.where(codes >= 0, codes + self.start, -1))
         return vectors if values is None else vectors * values[..., None].to(vectors.dtype)
 
     def forward(self, codes: Tensor, values: Tensor | None = None) -> Tensor:
         """Codes (B, S) and values (B, S), by default ones, to vectors (B, F, dim)."""
+        if values is not None and self._sums_on_cpu(codes, values):
+            return self._sums(codes, values, self.slots, len(self.sizes))
         vectors = self.slot_vectors(codes, values)
         if self.pool is None:
             return vectors
         # A product with ones and zeros, because adding in place is not repeatable on a GPU; in full precision.
         with torch.autocast(vectors.device.type, enabled=False):
             return self.pool.to(vectors.dtype) @ vectors
+
+    def _sums_on_cpu(self, codes: Tensor, values: Tensor) -> bool:
+        """Whether a kernel of the CPU looks up, multiplies and adds up at once."""
+        weight = self.table.weight
+        plain = isinstance(self.table, Embedding) and weight.dtype == torch.float32 and weight.is_contiguous()
+        here = codes.device.type == weight.device.type == "cpu"
+        return plain and here and codes.ndim == 2 and not values.requires_grad
+
+    def _sums(self, codes: Tensor, values: Tensor, owner: Tensor, n_owners: int) -> Tensor:
+        first = self.start + 1
+        layout = Layout(first.numpy(), owner.numpy(), self.slots.numpy(), n_owners)
+        return sums_of_slots(codes, values, self.table.weight, layout, sparse=self.table.sparse)
 
     def grow(self, sizes: Sequence[int]) -> Tensor:
         """Make room for codes up to sizes[f] - 1 in each field f, behind those it has, which keep their vectors bitwise.

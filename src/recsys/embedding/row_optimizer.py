@@ -10,14 +10,26 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from recsys.errors import ParameterError
+from recsys.kernels import gpu
 from recsys.kernels.sparse_step import step_rows
 
 
-def touched_rows(gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows (R,) that a sparse gradient names and the gradient of each (R, ...), duplicates added up."""
+def touched_rows(gradient: Tensor, lowest: int = 0) -> tuple[Tensor, Tensor]:
+    """Rows (R,) from `lowest`, 0 or 1, that a sparse gradient names and the gradient of each (R, ...), duplicates added up."""
     # By sorting, which is repeatable on a GPU too; O(R D + R log R).
     gradient = gradient.coalesce()
-    return gradient.indices()[0], gradient.values()
+    rows, values = gradient.indices()[0], gradient.values()
+    first = int((rows[:1] < lowest).sum()) if lowest else 0
+    return rows[first:], values[first:]
+
+
+def offer_to_spare(parameter: Tensor) -> None:
+    """Tell a table that its gradients may keep row 0: if it says that it is a spare one, the step leaves it out.
+
+    A table that takes it out itself has to wait for a GPU, to know whether it is there.
+    """
+    if not hasattr(parameter, "spare_row"):
+        parameter.spare_row = False
 
 
 def round_stochastically(values: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -35,10 +47,10 @@ def round_stochastically(values: Tensor, generator: torch.Generator | None = Non
 class RowOptimizer(Optimizer, ABC):
     """Moves the touched rows of each parameter, or all of it where its gradient is dense.
 
-    Tables on the CPU in float32 are stepped by a kernel in one pass, others by torch, with the same result but for
-    rounding. State of bfloat16 tables is float32, and so is their step; what it gives is rounded stochastically, by
-    `generator` (torch's own where it is None). An option `weight_decay` adds weight_decay times the weights to the
-    gradient, of the rows of the batch alone.
+    Tables in float32 on the CPU, and in float32 or bfloat16 on a GPU with Triton, are stepped by a kernel in one pass,
+    others by torch, with the same result but for rounding. State of bfloat16 tables is float32, and so is their step;
+    what it gives is rounded stochastically, by `generator` (torch's own where it is None). An option `weight_decay`
+    adds weight_decay times the weights to the gradient, of the rows of the batch alone.
     """
 
     rule: ClassVar[int]
@@ -61,6 +73,8 @@ class RowOptimizer(Optimizer, ABC):
         for beta in group.get("betas", ()):
             if not 0 <= beta < 1:
                 raise ParameterError(f"{name}: betas={group['betas']!r} is not allowed; give numbers in [0, 1)")
+        for parameter in group["params"]:
+            offer_to_spare(parameter)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over options and state, of the types it has: torch would round it to those of the parameters."""
@@ -70,7 +84,8 @@ class RowOptimizer(Optimizer, ABC):
         for key, parameter in zip(theirs, ours, strict=True):
             for name, value in state_dict["state"].get(key, {}).items():
                 if value.dtype != self.state[parameter][name].dtype:
-                    self.state[parameter][name] = value.to(parameter.device, copy=True)
+                    # Numbers of the whole table stay on the host, which reads them.
+                    self.state[parameter][name] = value.to(parameter.device if value.ndim else "cpu", copy=True)
 
     def new_state(self, parameter: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
         """What is remembered of a parameter of a group before its first step."""
@@ -87,6 +102,7 @@ class RowOptimizer(Optimizer, ABC):
             if not at:
                 continue
             group["params"][at[0]] = new
+            offer_to_spare(new)
             state = self.state.pop(old, {})
             if state and new is not old:
                 fresh = self.new_state(new, group)
@@ -123,11 +139,24 @@ class RowOptimizer(Optimizer, ABC):
             weight, *kept = (part.detach().numpy() for part in (parameter, *parts))
             rows, values = gradient._indices()[0].numpy(), gradient._values().contiguous().numpy()
             step_rows(self.rule, rows, values, weight, kept, constants, decay, torch.get_num_threads())
+        elif gpu.takes(parameter):
+            self._step_on_gpu(parameter, gradient, parts, constants, decay)
         else:
             # Duplicates of a bfloat16 table are added up in full precision.
             wide = gradient.float() if gradient.dtype == torch.bfloat16 else gradient
-            rows, values = touched_rows(wide)
+            rows, values = touched_rows(wide, int(parameter.spare_row))
             self._move(parameter, values, parts, constants, decay, rows)
+
+    def _step_on_gpu(
+        self, parameter: Tensor, gradient: Tensor, state: list[Tensor], constants: tuple[float, ...], decay: float
+    ) -> None:
+        rows, values, seed = gradient._indices()[0], gradient._values().contiguous(), None
+        if parameter.dtype == torch.bfloat16:
+            seed = torch.randint(2**31, (1,), dtype=torch.int32, device=parameter.device, generator=self.generator)
+        gpu.sparse_step_gpu().step_rows(
+            self.rule, rows, values, parameter.detach(), state, constants, decay,
+            lowest=int(parameter.spare_row), seed=seed,
+        )  # fmt: skip
 
     def _move(
         self,

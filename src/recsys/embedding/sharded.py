@@ -1,8 +1,8 @@
 """Tables of fields spread over processes by TorchRec (`pip install "recsys[distributed]"`).
 
-Each field is a table of its own, and TorchRec's planner says which process holds which tables or parts of them. A step
-sends codes to those that have the rows and vectors back; the rows move during the backward pass, by an optimizer that is
-fused into it.
+Each field is a table of its own, or several, and TorchRec's planner says which process holds which tables or parts of
+them. A step sends codes to those that have the rows and vectors back; the rows move during the backward pass, by an
+optimizer that is fused into it.
 
 Ivchenko et al., "TorchRec: a PyTorch Domain Library for Recommendation Systems", RecSys 2022.
 """
@@ -47,9 +47,15 @@ class ShardedFieldEmbedding(nn.Module):
         super().__init__()
         weight = whole.table.weight.detach()
         self.dim, self.sizes, self.world = weight.shape[1], whole.sizes, dist.get_world_size()
-        self.names = [f"field{field}" for field in range(len(whole.sizes))]
-        self.register_buffer("slots", whole.slots.to(weight.device), persistent=False)
-        self.starts = (first_codes(whole.sizes) + 1).tolist()
+        # Without a GPU TorchRec does not part a table by rows, and one table could be most of the bytes.
+        largest = sum(self.sizes) // self.world if weight.device.type == "cpu" else sum(self.sizes)
+        self.tables = [(f, size) for f, rows in enumerate(self.sizes) for size in cut_rows(rows, largest, self.world)]
+        self.names = [f"table{number}" for number in range(len(self.tables))]
+        self.starts = (first_codes([size for _, size in self.tables]) + 1).tolist()
+        self.register_buffer("firsts", torch.tensor(self.starts[:-1], device=weight.device) - 1, persistent=False)
+        self.register_buffer(
+            "owners", torch.tensor([f for f, _ in self.tables], device=weight.device), persistent=False
+        )
         # Aside, so that neither is part of the module's parameters and state.
         self.__dict__["whole"] = whole
         self.__dict__["shards"] = self._place(self._tables(rule, learning_rate), weight.device)
@@ -57,7 +63,7 @@ class ShardedFieldEmbedding(nn.Module):
         whole.table.weight = nn.Parameter(weight.new_empty(0, self.dim))
 
     def _tables(self, rule: FusedRule, learning_rate: float) -> Any:
-        """TorchRec's tables, one a field, without memory, and each with the optimizer of its backward pass."""
+        """TorchRec's tables, without memory, and each with the optimizer of its backward pass."""
         import torchrec  # noqa: PLC0415 (optional)
         from torchrec.optim.apply_optimizer_in_backward import apply_optimizer_in_backward  # noqa: PLC0415 (optional)
 
@@ -71,7 +77,7 @@ class ShardedFieldEmbedding(nn.Module):
             torchrec.EmbeddingBagConfig(
                 name=name, num_embeddings=max(size, 1), embedding_dim=self.dim, feature_names=[name]
             )
-            for name, size in zip(self.names, self.sizes, strict=True)
+            for name, (_, size) in zip(self.names, self.tables, strict=True)
         ]
         bags = torchrec.EmbeddingBagCollection(tables=tables, is_weighted=True, device=torch.device("meta"))
         apply_optimizer_in_backward(rules[rule], bags.parameters(), settings)
@@ -84,7 +90,7 @@ class ShardedFieldEmbedding(nn.Module):
         from torchrec.distributed.planner import storage_reservations, types  # noqa: PLC0415 (optional)
         from torchrec.distributed.types import ShardingEnv  # noqa: PLC0415 (optional)
 
-        # A copy on every process would be no shard; without a GPU TorchRec does not part tables by rows.
+        # A copy on every process would be no shard.
         ways = ["table_wise"] if device.type == "cpu" else ["table_wise", "row_wise", "column_wise"]
         constraints = {name: planner.ParameterConstraints(sharding_types=ways) for name in self.names}
         memory = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else None
@@ -112,15 +118,20 @@ class ShardedFieldEmbedding(nn.Module):
         if vectors.requires_grad:
             # TorchRec takes the mean of the processes' gradients, where the sum is wanted.
             vectors.register_hook(lambda gradient: gradient * self.world)
-        return vectors
+        if len(self.names) == len(self.sizes):
+            return vectors
+        return vectors.new_zeros(len(vectors), len(self.sizes), self.dim).index_add(1, self.owners, vectors)
 
     def _bags(self, codes: Tensor, values: Tensor) -> Any:
-        """Slots (B, S) and values (B, S) as TorchRec has them: by field, then row, without the unknown ones."""
+        """Slots (B, S) and values (B, S) as TorchRec has them: by table, then row, without the unknown ones."""
         from torchrec.sparse.jagged_tensor import KeyedJaggedTensor  # noqa: PLC0415 (optional)
 
         n = len(codes)
-        bag = (self.slots * n + torch.arange(n, device=codes.device)[:, None]).flatten()
         known = (codes >= 0).flatten()
+        codes = codes + self.whole.start
+        tables = torch.searchsorted(self.firsts, codes, right=True) - 1
+        codes = codes - self.firsts[tables]
+        bag = (tables * n + torch.arange(n, device=codes.device)[:, None]).flatten()
         lengths = torch.bincount(bag[known], minlength=n * len(self.names))
         order = torch.argsort(bag, stable=True)
         order = order[known[order]]
@@ -139,11 +150,11 @@ class ShardedFieldEmbedding(nn.Module):
         return [one for key, kept in state.items() for table in kept.values() for one in self._placed(key, table)]
 
     def _placed(self, key: str, table: Any) -> Iterator[Piece]:
-        """Parts of one field's table that are here."""
-        field = self.names.index(key.split(".")[-2])
-        for shard in table.local_shards() if self.sizes[field] else ():
+        """Parts of one of TorchRec's tables that are here."""
+        number = self.names.index(key.split(".")[-2])
+        for shard in table.local_shards() if self.tables[number][1] else ():
             offsets = [*shard.metadata.shard_offsets, 0]
-            yield self.starts[field] + offsets[0], offsets[1], shard.tensor.detach()
+            yield self.starts[number] + offsets[0], offsets[1], shard.tensor.detach()
 
     @torch.no_grad()
     def _write(self, pieces: Sequence[Piece], whole: Tensor) -> None:
@@ -153,7 +164,7 @@ class ShardedFieldEmbedding(nn.Module):
     @torch.no_grad()
     def gather(self) -> FieldEmbedding:
         """The embedding with its whole table, on every process."""
-        device = self.slots.device
+        device = self.firsts.device
         weight = torch.zeros(sum(self.sizes) + 1, self.dim, device=device)
         for row, column, part in self.pieces():
             cut_piece(weight, row, column, part).copy_(part)
@@ -261,6 +272,13 @@ def replace_modules(net: nn.Module, chosen: Callable[[nn.Module], bool], made: C
     for parent, name, child in found:
         if chosen(child):
             setattr(parent, name, made(child))
+
+
+def cut_rows(n_rows: int, largest: int, n_parts: int) -> list[int]:
+    """Rows of the tables of one field: one, or `n_parts` of about the same size where it has more than `largest` rows."""
+    if n_rows <= max(largest, n_parts):
+        return [n_rows]
+    return [n_rows * (part + 1) // n_parts - n_rows * part // n_parts for part in range(n_parts)]
 
 
 def cut_piece(whole: Tensor, row: int, column: int, like: Tensor) -> Tensor:

@@ -7,32 +7,53 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recsys.errors import ParameterError
+from recsys.kernels import gpu
 
 
 class _SparseLookup(torch.autograd.Function):
     """Rows (...) of a weight to vectors (..., D), and a gradient that is the rows and what came back, nothing copied.
 
-    Row 0 is left out of it. Torch's own function copies both to that end, whether or not a row 0 is there.
+    Row 0 is left out of it unless `spared` says that the optimizer does that. Torch's own function copies both to that
+    end, whether or not a row 0 is there.
     """
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, weight: Tensor) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, weight: Tensor, spared: bool) -> Tensor:
         ctx.save_for_backward(rows)
-        ctx.size = weight.shape
-        return F.embedding(rows, weight)
+        ctx.shape, ctx.dtype, ctx.spared = weight.shape, weight.dtype, spared
+        return gpu.gather_gpu().gather_rows(rows, weight) if gpu.takes(weight) else F.embedding(rows, weight)
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[None, Tensor]:
-        rows, values = ctx.saved_tensors[0].reshape(-1), grad_outputs[0].reshape(-1, ctx.size[1])
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[None, Tensor, None]:
+        return None, gradient_of_rows(ctx.saved_tensors[0], grad_outputs[0].to(ctx.dtype), ctx.shape, ctx.spared), None
+
+
+def gradient_of_rows(rows: Tensor, values: Tensor, shape: torch.Size, spared: bool) -> Tensor:
+    """The sparse gradient of a weight (n, D) from rows (...) and values (..., D); without row 0 unless it is spared."""
+    rows, values = rows.reshape(-1), values.reshape(-1, shape[1])
+    if not spared:
         inside = rows != 0
         if not bool(inside.all()):
             rows, values = rows[inside], values[inside]
-        return None, torch.sparse_coo_tensor(rows[None], values, ctx.size, check_invariants=False)
+    return torch.sparse_coo_tensor(rows[None], values, shape, check_invariants=False)
+
+
+def is_spared(weight: Tensor) -> bool:
+    """Whether an optimizer leaves row 0 of a weight out, told here that it is a spare one; on a GPU alone.
+
+    There looking for it among the rows of a batch would have to wait.
+    """
+    spared = weight.is_cuda and hasattr(weight, "spare_row")
+    if spared:
+        weight.spare_row = True
+    return spared
 
 
 def look_up(rows: Tensor, weight: Tensor, sparse: bool) -> Tensor:
     """Rows (...) of a weight (n, D) to vectors (..., D); row 0 is zeros and never trained. Low precision is widened."""
-    vectors = _SparseLookup.apply(rows, weight) if sparse else F.embedding(rows, weight, padding_idx=0)
+    vectors = (
+        _SparseLookup.apply(rows, weight, is_spared(weight)) if sparse else F.embedding(rows, weight, padding_idx=0)
+    )
     return vectors.float() if weight.dtype == torch.bfloat16 else vectors  # type: ignore[union-attr]
 
 

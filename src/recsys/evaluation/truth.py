@@ -92,7 +92,7 @@ def ask_users(model: Recommender, data: Dataset, history: Any) -> tuple[Query, N
     if history is None:
         codes = model.users_.encode(data.users.ids)
         return Query(codes, model.history_[codes]), codes >= 0
-    if not model.reads_history:
+    if not model.supports("history"):
         raise model._cannot("history")
     names = model._names()
     frame = history.to_frame() if isinstance(history, Dataset) else history

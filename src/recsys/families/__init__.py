@@ -4,6 +4,13 @@ from recsys.families.field import FieldRecommender
 from recsys.families.neural import NeuralRecommender
 from recsys.families.profile import ProfileRecommender
 from recsys.families.sequence import SequenceRecommender
-from recsys.families.vector import VectorRecommender
+from recsys.families.vector import PairRecommender, VectorRecommender
 
-__all__ = ["FieldRecommender", "NeuralRecommender", "ProfileRecommender", "SequenceRecommender", "VectorRecommender"]
+__all__ = [
+    "FieldRecommender",
+    "NeuralRecommender",
+    "PairRecommender",
+    "ProfileRecommender",
+    "SequenceRecommender",
+    "VectorRecommender",
+]

@@ -42,6 +42,13 @@ SHARD_BYTES = 2**30
 """Tables of more bytes than this are sharded over the processes where `sharding` is "auto"."""
 
 
+START = 1e-3
+"""Standard deviation of the vectors that deep networks read, at the start: one step of Adam at its usual rate.
+
+A larger start is noise that few steps make up for, above all in rows that few examples have.
+"""
+
+
 Parts = tuple[Tensor, ...]
 """What rows are to a network, one tensor a part; the first dimension of each is the rows."""
 
@@ -98,7 +105,8 @@ class FieldExamples:
     def __init__(self, users: Tensor, items: Tensor, context: Slots, targets: Tensor, weights: Tensor | None):
         self.users, self.items, self.targets = users, items, targets
         self.context = context.tensors(users.device)
-        self.weights = torch.ones(len(targets)) if weights is None else weights
+        # Ones are one number in memory, which no batch has to fetch from afar.
+        self.weights = torch.ones(()).expand(len(targets)) if weights is None else weights
         self.sides: tuple[Table, Table]
         self.negatives: Negatives | None = None
         self.n_negatives = 0
@@ -116,7 +124,7 @@ class FieldExamples:
 
     def batch(self, rows: Tensor) -> FieldBatch:
         """Rows of these numbers, each followed by its drawn negatives where the data has positives alone."""
-        return self.complete(*(values[rows] for values in self.values))
+        return self.complete(*(values.index_select(0, rows) for values in self.values))
 
     @property
     def values(self) -> tuple[Tensor, ...]:

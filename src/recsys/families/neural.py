@@ -1,6 +1,7 @@
 """The base of all neural models: how to train is declared here, once."""
 
 from abc import abstractmethod
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -73,6 +74,10 @@ class NeuralRecommender(Recommender):
     def _loss(self, net: Any, batch: Any) -> Tensor:
         """Loss of one batch."""
 
+    def _steps(self, batch: Any) -> Iterable[Any]:
+        """Batches that a batch of examples makes, a step each; one is asked for when the step before it is done."""
+        return (batch,)
+
     def _optimizers(self, net: nn.Module) -> list[Optimizer]:
         """What moves the network's parameters."""
         return make_optimizers(net, "adam", self.learning_rate, self.weight_decay)
@@ -106,6 +111,7 @@ class NeuralRecommender(Recommender):
             epochs=self.epochs,
             batch_size=self.batch_size,
             optimizers=self._optimizers,
+            steps=self._steps,
             plateau_factor=self.plateau_factor,
             patience=self.patience if validation is not None else None,
             precision=self.precision,

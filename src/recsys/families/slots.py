@@ -141,7 +141,10 @@ def tag_slots(column: Column, n_rows: int, width: int) -> Field:
 
 def at(table: Table, rows: Tensor) -> Table:
     """Some rows of a table; row -1 is its last, the unknown id."""
-    return table[0][rows], table[1][rows]
+    codes, values = table
+    # Whole rows are copied; indexing would go number by number.
+    places = rows.remainder(len(codes))
+    return codes.index_select(0, places), values.index_select(0, places)
 
 
 def joined(*parts: Table) -> Table:

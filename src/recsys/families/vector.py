@@ -1,4 +1,4 @@
-"""Models whose network holds one vector a user and one an item."""
+"""Models trained on pairs with drawn negatives, and those whose network holds one vector a user and one an item."""
 
 from typing import Any
 
@@ -17,8 +17,8 @@ from recsys.training import Examples, Negatives, PairExamples, pick_device
 from recsys.training.examples import PairBatch
 
 
-class VectorRecommender(NeuralRecommender, FactorRecommender):
-    """A network that maps nothing to users (U, D) and items (I, D); trained on pairs with drawn negatives."""
+class PairRecommender(NeuralRecommender):
+    """A network trained on pairs of users and items, with negatives drawn for each."""
 
     n_negatives: PositiveInt = 1
     """Negatives drawn for each positive pair."""
@@ -28,6 +28,10 @@ class VectorRecommender(NeuralRecommender, FactorRecommender):
         examples = PairExamples(matrix.row.astype(np.int64), matrix.col.astype(np.int64))
         self._negatives = Negatives(examples.users, examples.items, data.n_items).to(pick_device(self.device))
         return examples
+
+
+class VectorRecommender(PairRecommender, FactorRecommender):
+    """A network that maps nothing to users (U, D) and items (I, D); trained on pairs with drawn negatives."""
 
     def _loss(self, net: Any, batch: PairBatch) -> Tensor:
         users, items = net()

@@ -1,1 +1,1 @@
-"""Numba kernels: fast twins of plain NumPy code that the tests hold beside them."""
+"""Kernels, in Numba and, for GPUs, in Triton: fast twins of plain NumPy code that the tests hold beside them."""

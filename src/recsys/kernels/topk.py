@@ -6,13 +6,14 @@ Higher scores first, equal scores by smaller item code. An item whose score is -
 # pyright: reportMissingParameterType=false
 # Numba infers what the kernels take.
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from recsys.errors import DataError, ParameterError
+from recsys.kernels.bounds import TILE, Catalog, bound_block, round_user
 from recsys.kernels.parallel import n_threads, over_rows
 from recsys.kernels.tile import CHUNK, TILE_ITEMS, TILE_USERS, any_above, pack_users, score_block
 
@@ -21,6 +22,8 @@ Lists = tuple[NDArray[np.int64], NDArray[np.float32]]
 LAYOUT: tuple[Literal["C"], Literal["A"], Literal["W"]] = ("C", "A", "W")
 """What the kernels are compiled for: contiguous, aligned, writable. Anything else is copied."""
 
+FEW_ITEMS = 1024
+"""So many, and a sixteenth of the catalog, are scored in the hope that bounds rule out the rest."""
 USERS_IN_BLOCK, ITEMS_IN_BLOCK = 192, 256
 """Scores in a thread's buffer: 192 KiB, which leave room for the users' vectors in a second-level cache of 512 KiB."""
 
@@ -101,6 +104,81 @@ def _rank(users, vectors, n_rows, seen_at, seen_end, seen_items, best_items, bes
         offer(block, n_rows, first, stop - first, seen_at, seen_end, seen_items, best_items, best_scores, width)
 
 
+@njit(cache=True, nogil=True)
+def _rank_few(users, catalog, seen_at, seen_end, seen_items, best_items, best_scores, width):
+    """Lists of users (U, D), one at a time, by bounds; False if these rule out too little for one of them."""
+    depth, n_items = users.shape[1], len(catalog.codes)
+    panel, block = np.zeros((depth, TILE_ITEMS), np.float32), np.empty((1, ITEMS_IN_BLOCK), np.float32)
+    vectors, items = np.empty((ITEMS_IN_BLOCK, depth), np.float32), np.empty(ITEMS_IN_BLOCK, np.int64)
+    bounds, coarse = np.empty((1, ITEMS_IN_BLOCK), np.float32), np.zeros(2 * catalog.coarse.shape[1], np.int16)
+    for row in range(users.shape[0]):
+        user, left = users[row].reshape(1, depth, 1), FEW_ITEMS + n_items // 16
+        step, norm = round_user(users[row], catalog.largest, coarse)
+        if norm == 0:
+            return False
+        for first in range(0, n_items, ITEMS_IN_BLOCK):
+            worst, stop = best_scores[row, 0], min(first + ITEMS_IN_BLOCK, n_items)
+            # From here on the norm alone rules everything out.
+            if norm * catalog.length[first // TILE] < worst:
+                break
+            bound_block(coarse, step, norm, catalog, first, stop, bounds)
+            n = _possible(bounds, worst, catalog.codes[first:stop], items)
+            left -= n
+            if left < 0:
+                return False
+            _gather(catalog.vectors, items[:n], vectors)
+            score_block(user, vectors, np.int64(0), n, panel, block)  # a literal 0 would be a type of its own
+            seen = seen_items[seen_at[row] : seen_end[row]]
+            _offer_some(block, row, items[:n], seen, best_items, best_scores, width)
+    sort_heaps(best_items, best_scores, users.shape[0], width)
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _possible(bounds, worst, codes, items):
+    """Write down the items, of the codes given, whose bound is above `worst`; their number is returned."""
+    n = 0
+    for start in range(0, len(codes), CHUNK):
+        if any_above(bounds, 0, start, worst):
+            for i in range(start, min(start + CHUNK, len(codes))):
+                items[n] = codes[i]
+                n += bounds[0, i] > worst
+    return n
+
+
+@njit(cache=True, nogil=True)
+def _gather(vectors, items, out):
+    """The vectors of some items one after another."""
+    for i in range(len(items)):
+        item = items[i]
+        for d in range(vectors.shape[1]):
+            out[i, d] = vectors[item, d]
+
+
+@njit(cache=True, nogil=True)
+def _offer_some(block, row, items, seen, best_items, best_scores, width):
+    """`offer` the scores block[0] of some items, in any order, to a row's heap: ties are settled by the codes."""
+    for i in range(len(items)):
+        score, item, worst = block[0, i], items[i], best_scores[row, 0]
+        if (score > worst or (score == worst and item < best_items[row, 0])) and not _holds(seen, item):
+            best_scores[row, 0] = score
+            best_items[row, 0] = item
+            sift_down(best_scores, best_items, row, width)
+
+
+@njit(cache=True, nogil=True)
+def _holds(items, item):
+    """Whether ascending items hold one."""
+    low, high = 0, len(items)
+    while low < high:
+        middle = (low + high) // 2
+        if items[middle] < item:
+            low = middle + 1
+        else:
+            high = middle
+    return low < len(items) and items[low] == item
+
+
 def top_k_scores(
     scores: ArrayLike,
     k: int,
@@ -143,12 +221,8 @@ def top_k_dot(
     bitwise the same for any `n_jobs` and any batching of the users, and equal item vectors tie exactly. A product by
     BLAS sums in another order, so its scores may differ from these in the last digits.
     """
-    users = _floats(user_vectors, "user_vectors (U, D)")
     vectors = _floats(item_vectors, "item_vectors (I, D)")
-    if users.shape[1] != vectors.shape[1]:
-        raise DataError(
-            f"top_k_dot needs vectors of one length, got {users.shape[1]} (users), {vectors.shape[1]} (items)"
-        )
+    users = _users(user_vectors, vectors)
     seen = _Seen(len(users), seen_indptr, seen_items)
     items, best = empty_lists(len(users), k)
     width = min(k, len(vectors))
@@ -169,6 +243,28 @@ def top_k_dot(
     return items, best
 
 
+def top_k_few(
+    user_vectors: ArrayLike,
+    catalog: Catalog,
+    k: int,
+    *,
+    seen_indptr: ArrayLike | None = None,
+    seen_items: ArrayLike | None = None,
+) -> Lists:
+    """`top_k_dot(user_vectors, catalog.vectors, k)`, bitwise, for few users: one by one, on the thread that calls.
+
+    Bounds rule most items out before their vectors are read. Where they rule out little, as among equal scores, and for
+    a vector of zeros, which has none, it is left to `top_k_dot`, which then takes up to a third longer.
+    """
+    users = _users(user_vectors, catalog.vectors)
+    seen = _Seen(len(users), seen_indptr, seen_items)
+    items, best = empty_lists(len(users), k)
+    width = min(k, len(catalog.vectors))
+    if not width or not len(users) or _rank_few(users, catalog, *seen.rows(0, len(users)), items, best, width):
+        return items, best
+    return top_k_dot(users, catalog.vectors, k, seen_indptr=seen.indptr, seen_items=seen.items, n_jobs=1)
+
+
 def _rows_in_block(n_users: int, threads: int) -> int:
     """Users that share one pass over the items, whole tiles: a part for each thread, if it is worth a pass."""
     part = max(24, -(-n_users // threads))
@@ -181,8 +277,8 @@ class _Seen:
     def __init__(self, n_rows: int, indptr: ArrayLike | None, items: ArrayLike | None) -> None:
         if (indptr is None) != (items is None):
             raise ParameterError("seen_indptr and seen_items go together: pass both or neither")
-        self.indptr = np.zeros(n_rows + 1, np.int64) if indptr is None else np.require(indptr, np.int64, LAYOUT)
-        self.items = np.empty(0, np.int32) if items is None else np.require(items, np.int32, LAYOUT)
+        self.indptr = np.zeros(n_rows + 1, np.int64) if indptr is None else _laid_out(indptr, np.int64)
+        self.items = np.empty(0, np.int32) if items is None else _laid_out(items, np.int32)
         if self.indptr.shape != (n_rows + 1,):
             raise DataError(f"seen_indptr needs {n_rows + 1} entries for {n_rows} rows, got {self.indptr.shape}")
         if self.indptr[0] < 0 or self.indptr[-1] > len(self.items) or (self.indptr[1:] < self.indptr[:-1]).any():
@@ -193,8 +289,23 @@ class _Seen:
         return self.indptr[low:high].copy(), self.indptr[low + 1 : high + 1], self.items
 
 
+def _users(user_vectors: ArrayLike, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Vectors of users, which must be as long as those of the items."""
+    users = _floats(user_vectors, "user_vectors (U, D)")
+    if users.shape[1] != vectors.shape[1]:
+        raise DataError(f"top-k needs vectors of one length, got {users.shape[1]} (users), {vectors.shape[1]} (items)")
+    return users
+
+
+def _laid_out(values: ArrayLike, dtype: type[np.generic]) -> NDArray[Any]:
+    """The values as the kernels take them; an array that is so already is itself."""
+    if isinstance(values, np.ndarray) and values.dtype == dtype and values.flags.carray:
+        return values
+    return np.require(values, dtype, LAYOUT)
+
+
 def _floats(values: ArrayLike, name: str) -> NDArray[np.float32]:
-    table = np.require(values, np.float32, LAYOUT)
+    table = _laid_out(values, np.float32)
     if table.ndim != 2:
         raise DataError(f"{name} must have two dimensions, got shape {table.shape}")
     return table

@@ -13,7 +13,7 @@ inline_ir: Any = intrinsic  # to the type checker: a call leaves out the first a
 INDEX = ir.IntType(64)
 FLOATS, DOUBLES = ir.VectorType(ir.FloatType(), 16), ir.VectorType(ir.DoubleType(), 8)
 """The two vectors of 64 bytes."""
-_BYTES = {ir.FloatType(): 4, ir.DoubleType(): 8}
+_BYTES = {ir.FloatType(): 4, ir.DoubleType(): 8, ir.IntType(8): 1, ir.IntType(16): 2}
 
 
 def array_of(context: Any, builder: Any, signature: Any, args: Any, i: int) -> Any:

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recsys.nn.mlp import linear
+
 
 class VectorCross(nn.Module):
     """x_{l+1} = x_0 (x_l . w_l) + b_l + x_l: (B, D) to (B, D), 2 D parameters a layer.
@@ -38,9 +40,7 @@ class MatrixCross(nn.Module):
     def __init__(self, dim: int, n_layers: int, rank: int | None = None):
         super().__init__()
         self.layers = nn.ModuleList(
-            nn.Linear(dim, dim)
-            if rank is None
-            else nn.Sequential(nn.Linear(dim, rank, bias=False), nn.Linear(rank, dim))
+            linear(dim, dim) if rank is None else nn.Sequential(linear(dim, rank, bias=False), linear(rank, dim))
             for _ in range(n_layers)
         )
 

@@ -1,12 +1,29 @@
 """Interactions between field vectors."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 
+class _PairwiseInteraction(torch.autograd.Function):
+    """(|s|^2 - sum |e_f|^2) / 2 with s = sum e_f. Its gradient is s - e_f, told to torch, which would make it of many passes."""
+
+    @staticmethod
+    def forward(ctx: Any, e: Tensor) -> Tensor:
+        s = e.sum(1)
+        ctx.save_for_backward(e, s)
+        return 0.5 * (s.square() - e.square().sum(1)).sum(1)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+        e, s = ctx.saved_tensors
+        return (s[:, None] - e).mul_(grad_outputs[0][:, None, None])
+
+
 def pairwise_interaction(e: Tensor) -> Tensor:
     """Sum over pairs of fields of their dot products, by (sum e)^2 - sum e^2: (B, F, D) to (B,) (Rendle, 2010)."""
-    return 0.5 * (e.sum(1).square() - e.square().sum(1)).sum(1)
+    return _PairwiseInteraction.apply(e)  # type: ignore[return-value]
 
 
 def anova_degrees(e: Tensor, order: int) -> Tensor:
@@ -32,5 +49,7 @@ def anova(e: Tensor, order: int) -> Tensor:
 
 def pairwise_products(e: Tensor) -> Tensor:
     """Dot products of each vector with those before it, (1, 0), (2, 0), (2, 1), ...: (B, F, D) to (B, F (F - 1) / 2)."""
-    later, earlier = torch.tril_indices(e.shape[1], e.shape[1], -1, device=e.device)
-    return (e @ e.transpose(1, 2))[:, later, earlier]
+    n = e.shape[1]
+    later, earlier = torch.tril_indices(n, n, -1, device=e.device)
+    # Each place comes once: the gradient of `index_select` adds in place, that of [:, later, earlier] would sort first.
+    return (e @ e.transpose(1, 2)).flatten(1).index_select(1, later * n + earlier)

@@ -1,10 +1,13 @@
 """Losses, each stated with its reduction."""
 
+import math
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 BLOCK_BYTES = 32 * 2**20
@@ -32,34 +35,75 @@ def gbce_loss(positive: Tensor, negative: Tensor, n_items: int, t: float = 0.75)
     return (beta * F.softplus(-positive) + F.softplus(negative).sum(-1)).mean() / (1 + negative.shape[-1])
 
 
+# -- the whole catalog, a block of rows at a time ------------------------------------------------------------------------
+
+
+def ragged_rows(lengths: Tensor, n_entries: int) -> Tensor:
+    """The row of each entry of ragged rows: lengths (B,), which add up to `n_entries`, to (N,)."""
+    # The size is given, or a GPU would be waited for.
+    return torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), lengths, output_size=n_entries)
+
+
+def row_blocks(n_rows: int, n_columns: int, lengths: Tensor | None, n_entries: int) -> Iterator[tuple[slice, slice]]:
+    """Rows whose (B, I) scores are held at a time, and where their entries are; without lengths each row has one."""
+    step = max(1, BLOCK_BYTES // (4 * max(n_columns, 1)))
+    if n_rows <= step:
+        yield slice(0, n_rows), slice(0, n_entries)
+        return
+    starts = [*range(0, n_rows, step), n_rows]
+    ends = starts if lengths is None else [0, *lengths.cumsum(0)[torch.tensor(starts[1:]) - 1].tolist()]
+    for rows, entries in zip(pairwise(starts), pairwise(ends), strict=True):
+        yield slice(*rows), slice(*entries)
+
+
+def flat_places(rows: slice, lengths: Tensor | None, targets: Tensor, n_columns: int) -> Tensor:
+    """Where the targets of a block's rows are in the block, read row by row."""
+    n_rows = rows.stop - rows.start
+    row = torch.arange(n_rows, device=targets.device) if lengths is None else ragged_rows(lengths[rows], len(targets))
+    return row * n_columns + targets
+
+
 class _SoftmaxLoss(torch.autograd.Function):
     """Gradients are made beside the loss, a block of rows at a time: three products, and never all the logits."""
 
     @staticmethod
-    def forward(ctx: Any, states: Tensor, items: Tensor, targets: Tensor) -> Tensor:
-        n, n_items = len(states), len(items)
-        grad_states, grad_items = torch.empty_like(states), torch.zeros_like(items)
+    def forward(
+        ctx: Any, states: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, lengths: Tensor | None
+    ) -> Tensor:
+        n, n_items = max(len(states), 1), len(items)
+        grad_states, grad_items, grad_bias = torch.empty_like(states), torch.zeros_like(items), items.new_zeros(n_items)
         total = states.new_zeros(())
-        step = max(1, BLOCK_BYTES // (4 * n_items))
-        for start in range(0, n, step):
-            block, wanted = states[start : start + step], targets[start : start + step, None]
+        for rows, entries in row_blocks(len(states), n_items, lengths, len(targets)):
+            block = states[rows]
+            at = flat_places(rows, lengths, targets[entries], n_items)
+            counts = 1.0 if lengths is None else lengths[rows, None].to(states.dtype)
             logits = block @ items.T
-            top = logits.amax(1, keepdim=True)
-            picked = logits.gather(1, wanted) - top
-            softmax = logits.sub_(top).exp_()
+            if bias is not None:
+                logits += bias
+            logits.sub_(logits.amax(1, keepdim=True))
+            total -= logits.view(-1)[at].sum()
+            softmax = logits.exp_()
             norm = softmax.sum(1, keepdim=True)
-            total += (norm.log() - picked).sum()
-            softmax.div_(norm).scatter_add_(1, wanted, softmax.new_full(wanted.shape, -1.0))
-            grad_states[start : start + step] = softmax @ items
+            total += (counts * norm.log()).sum()
+            softmax.mul_(counts / norm / n).view(-1).index_add_(0, at, softmax.new_full(at.shape, -1 / n))
+            torch.mm(softmax, items, out=grad_states[rows])
             grad_items.addmm_(softmax.T, block)
-        ctx.save_for_backward(grad_states / n, grad_items / n)
+            if bias is not None:
+                grad_bias += softmax.sum(0)
+        ctx.has_bias = bias is not None
+        ctx.save_for_backward(grad_states, grad_items, grad_bias)
         return total / n
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        grad_states, grad_items = ctx.saved_tensors
-        return grad_outputs[0] * grad_states, grad_outputs[0] * grad_items, None
+        states, items, bias = (grad_outputs[0] * one for one in ctx.saved_tensors)
+        return states, items, bias if ctx.has_bias else None, None, None
+
+
+def widened(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Tensors in full precision."""
+    return tuple(one.float() if one.dtype == torch.bfloat16 else one for one in tensors)
 
 
 def softmax_loss(states: Tensor, items: Tensor, targets: Tensor) -> Tensor:
@@ -68,17 +112,80 @@ def softmax_loss(states: Tensor, items: Tensor, targets: Tensor) -> Tensor:
     Memory is a block of logits, never (N, I); time is the three matrix products of a forward and a backward pass.
     """
     with torch.autocast(states.device.type, enabled=False):
-        loss: Tensor = _SoftmaxLoss.apply(states.float() if states.dtype == torch.bfloat16 else states, items, targets)  # type: ignore[assignment]
+        loss: Tensor = _SoftmaxLoss.apply(*widened(states, items), None, targets, None)  # type: ignore[assignment]
     return loss
 
 
-def multinomial_loss(logits: Tensor, items: Tensor, lengths: Tensor) -> Tensor:
-    """-sum over a row's items of ln softmax(logits), mean over rows: logits (B, I), items (N,), lengths (B,)."""
-    row = torch.repeat_interleave(torch.arange(len(lengths), device=items.device), lengths)
-    chosen = logits[row, items].sum()
-    return ((logits.logsumexp(1) * lengths).sum() - chosen) / len(lengths)
+def multinomial_loss(states: Tensor, output: nn.Linear, items: Tensor, lengths: Tensor) -> Tensor:
+    """-sum over a row's items of ln softmax(output(states)), mean over rows: states (B, D), items (N,), lengths (B,).
+
+    Memory and time are those of `softmax_loss`: never (B, I).
+    """
+    weight, bias = output.weight, output.bias
+    with torch.autocast(states.device.type, enabled=False):
+        loss: Tensor = _SoftmaxLoss.apply(*widened(states, weight, bias), items, lengths)  # type: ignore[assignment]
+    return loss
+
+
+class _Entries(torch.autograd.Function):
+    """Scores are made a block of rows at a time, forward to take the entries, backward as zeros around their gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, weight: Tensor, bias: Tensor, columns: Tensor, lengths: Tensor) -> Tensor:
+        ctx.save_for_backward(states, weight, columns, lengths)
+        found = states.new_empty(len(columns))
+        for rows, entries in row_blocks(len(states), len(weight), lengths, len(columns)):
+            at = flat_places(rows, lengths, columns[entries], len(weight))
+            found[entries] = torch.addmm(bias, states[rows], weight.T).view(-1)[at]
+        return found
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        states, weight, columns, lengths = ctx.saved_tensors
+        grad_states, grad_weight = torch.empty_like(states), torch.zeros_like(weight)
+        for rows, entries in row_blocks(len(states), len(weight), lengths, len(columns)):
+            at = flat_places(rows, lengths, columns[entries], len(weight))
+            block = states.new_zeros(rows.stop - rows.start, len(weight))
+            block.view(-1).index_add_(0, at, grad_outputs[0][entries])
+            torch.mm(block, weight, out=grad_states[rows])
+            grad_weight.addmm_(block.T, states[rows])
+        grad_bias = weight.new_zeros(len(weight)).index_add_(0, columns, grad_outputs[0])
+        return grad_states, grad_weight, grad_bias, None, None
+
+
+def entries(states: Tensor, weight: Tensor, bias: Tensor, columns: Tensor, lengths: Tensor) -> Tensor:
+    """Some entries of states @ weight.T + bias: those at `columns` (N,) of ragged rows, lengths (B,), to (N,).
+
+    States are (B, D), weights (I, D), the bias (I,). Memory is a block of scores, never (B, I). Where few are asked
+    for, they are made one by one.
+    """
+    with torch.autocast(states.device.type, enabled=False):
+        states, weight, bias = widened(states, weight, bias)
+        vectors = 4 * len(columns) * states.shape[1]
+        if vectors <= BLOCK_BYTES and 16 * len(columns) < len(states) * len(weight):
+            rows = ragged_rows(lengths, len(columns))
+            return (states[rows] * weight[columns]).sum(1) + bias[columns]
+        found: Tensor = _Entries.apply(states, weight, bias, columns, lengths)  # type: ignore[assignment]
+    return found
 
 
 def kl_loss(mean: Tensor, log_variance: Tensor) -> Tensor:
     """KL(N(mean, variance) || N(0, 1)) summed over dimensions, mean over rows."""
     return 0.5 * (log_variance.exp() + mean.square() - 1 - log_variance).sum(1).mean()
+
+
+def normal_log_density(x: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
+    """ln N(x; mean, variance) of each number."""
+    return -0.5 * (log_variance + math.log(2 * math.pi) + (x - mean).square() / log_variance.exp())
+
+
+def composite_log_prior(code: Tensor, old_mean: Tensor, old_log_variance: Tensor) -> Tensor:
+    """ln(3/20 N(0, 1) + 3/4 N(old mean, old variance) + 1/10 N(0, e^10)) of each number of the code (B, D).
+
+    Shenbin et al., "RecVAE", WSDM 2020.
+    """
+    zero = torch.zeros_like(code)
+    parts = [(0.15, zero, zero), (0.75, old_mean, old_log_variance), (0.1, zero, zero + 10)]
+    logs = [math.log(share) + normal_log_density(code, mean, variance) for share, mean, variance in parts]
+    return torch.logsumexp(torch.stack(logs), 0)

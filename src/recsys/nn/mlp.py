@@ -17,20 +17,26 @@ class BatchNorm(nn.BatchNorm1d):
         return super().forward(input)
 
 
-def linear(fan_in: int, fan_out: int) -> nn.Linear:
+def linear(fan_in: int, fan_out: int, *, bias: bool = True) -> nn.Linear:
     """A linear layer that starts as in the papers' code: W uniform with variance 2 / (n + m), b = 0.
 
     Glorot & Bengio, "Understanding the Difficulty of Training Deep Feedforward Neural Networks", AISTATS 2010. Torch's
     own start is three to six times smaller in variance, and a deep network learns little in its first steps.
     """
-    layer = nn.Linear(fan_in, fan_out)
+    layer = nn.Linear(fan_in, fan_out, bias=bias)
     nn.init.xavier_uniform_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    if bias:
+        nn.init.zeros_(layer.bias)
     return layer
 
 
+def relu() -> nn.Module:
+    """ReLU in the place of its input: neither a linear layer nor a norm looks again at what it gave."""
+    return nn.ReLU(inplace=True)
+
+
 def hidden_layers(
-    *dims: int, dropout: float = 0.0, activation: Callable[[], nn.Module] = nn.ReLU, batch_norm: bool = False
+    *dims: int, dropout: float = 0.0, activation: Callable[[], nn.Module] = relu, batch_norm: bool = False
 ) -> nn.Sequential:
     """Linear layers dims[0] -> dims[1] -> ..., each followed by norm, activation and dropout."""
     layers: list[nn.Module] = []
@@ -45,7 +51,7 @@ def hidden_layers(
 
 
 def mlp(
-    *dims: int, dropout: float = 0.0, activation: Callable[[], nn.Module] = nn.ReLU, batch_norm: bool = False
+    *dims: int, dropout: float = 0.0, activation: Callable[[], nn.Module] = relu, batch_norm: bool = False
 ) -> nn.Sequential:
     """`hidden_layers` and one more linear layer, which nothing follows."""
     hidden = hidden_layers(*dims[:-1], dropout=dropout, activation=activation, batch_norm=batch_norm)

@@ -2,7 +2,14 @@
 
 from recsys.training.checkpoint import Checkpoint, run_key
 from recsys.training.distributed import Processes, is_first, join
-from recsys.training.examples import Examples, PairExamples, ProfileExamples, SequenceExamples
+from recsys.training.examples import (
+    Examples,
+    PairExamples,
+    ProfileExamples,
+    RatingProfileExamples,
+    SequenceExamples,
+    WholeExamples,
+)
 from recsys.training.negatives import Negatives
 from recsys.training.optimizers import make_optimizers
 from recsys.training.stream import Position, StreamedExamples
@@ -16,9 +23,11 @@ __all__ = [
     "Position",
     "Processes",
     "ProfileExamples",
+    "RatingProfileExamples",
     "SequenceExamples",
     "StreamedExamples",
     "Trainer",
+    "WholeExamples",
     "is_first",
     "join",
     "make_optimizers",

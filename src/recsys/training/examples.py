@@ -44,7 +44,9 @@ def shuffled(examples: Examples | Stream, batch_size: int, device: torch.device)
 
 def rows_of_batches(examples: Examples, batch_size: int, device: torch.device) -> Sequence[Tensor]:
     """The numbers of the examples of each batch of an epoch, in an order drawn from torch's default generator."""
-    order = torch.randperm(len(examples)).to(device)
+    order = torch.randperm(len(examples))
+    if not isinstance(examples, ProfileExamples):
+        order = order.to(device)
     return order.split(batch_size) if len(order) else ()
 
 
@@ -106,8 +108,20 @@ class ProfileBatch(NamedTuple):
     rows: Tensor
 
 
+class RatingBatch(NamedTuple):
+    """Rows of the rating matrix, ragged: items (N,) and their ratings (N,), lengths (B,), rows (B,)."""
+
+    items: Tensor
+    lengths: Tensor
+    rows: Tensor
+    ratings: Tensor
+
+
 class ProfileExamples:
-    """Each user's items as one example; users without any are left out."""
+    """Each user's items as one example; users without any are left out.
+
+    How long rows are is kept on the host: asking the device how many items a batch has would wait for it.
+    """
 
     def __init__(self, history: Histories):
         self.indptr = torch.from_numpy(np.asarray(history.indptr)).long()
@@ -119,14 +133,58 @@ class ProfileExamples:
 
     def to(self, device: torch.device) -> Self:
         """The same on a device."""
-        self.indptr, self.items, self.rows = self.indptr.to(device), self.items.to(device), self.rows.to(device)
+        self.items = self.items.to(device)
         return self
 
-    def batch(self, rows: Tensor) -> ProfileBatch:
+    def batch(self, rows: Tensor) -> NamedTuple:
         """Profiles of these numbers."""
-        rows = self.rows[rows]
+        return ProfileBatch(*self._ragged(rows)[1:])
+
+    def _ragged(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Places of the entries (N,), items (N,), lengths (B,) and rows (B,) of examples of these numbers."""
+        rows = self.rows[rows.cpu()]
         starts, lengths = self.indptr[rows], self.indptr[rows + 1] - self.indptr[rows]
-        return ProfileBatch(self.items[ragged_positions(starts, lengths)], lengths, rows)
+        n_entries, device = int(lengths.sum()), self.items.device
+        moved = torch.stack([starts, lengths, rows]).to(device, non_blocking=True)
+        places = ragged_positions(moved[0], moved[1], n_entries)
+        return places, self.items[places], moved[1], moved[2]
+
+
+class RatingProfileExamples(ProfileExamples):
+    """Each row's items and ratings as one example."""
+
+    def __init__(self, history: Histories):
+        super().__init__(history)
+        self.ratings = torch.from_numpy(np.asarray(history.ratings, np.float32))
+
+    def to(self, device: torch.device) -> Self:
+        """The same on a device."""
+        self.ratings = self.ratings.to(device)
+        return super().to(device)
+
+    def batch(self, rows: Tensor) -> RatingBatch:
+        """Profiles of these numbers."""
+        places, items, lengths, rows = self._ragged(rows)
+        return RatingBatch(items, lengths, rows, self.ratings[places])
+
+
+class WholeExamples:
+    """All examples as the one batch of an epoch, for methods that step on the whole objective."""
+
+    def __init__(self, examples: Examples):
+        self.examples = examples
+
+    def __len__(self) -> int:
+        return min(1, len(self.examples))
+
+    def to(self, device: torch.device) -> Self:
+        """The same on a device."""
+        self.examples = self.examples.to(device)
+        return self
+
+    def batch(self, rows: Tensor) -> NamedTuple:
+        """All examples, whatever is asked for."""
+        return self.examples.batch(torch.arange(len(self.examples), device=rows.device))
 
 
 class SequenceBatch(NamedTuple):
@@ -174,9 +232,13 @@ class SequenceExamples:
         return SequenceBatch(history.masked_fill(~real, -1), targets.masked_fill(~real, -1), self.users[rows])
 
 
-def ragged_positions(starts: Tensor, lengths: Tensor) -> Tensor:
-    """Positions of several runs one after the other: runs start at `starts` (B,) and are `lengths` (B,) long."""
-    ends = torch.cumsum(lengths, 0)
-    return torch.arange(int(lengths.sum()), device=starts.device) + torch.repeat_interleave(
-        starts - ends + lengths, lengths
+def ragged_positions(starts: Tensor, lengths: Tensor, n_entries: int | None = None) -> Tensor:
+    """Positions of several runs one after the other: runs start at `starts` (B,) and are `lengths` (B,) long.
+
+    With `n_entries`, what the lengths add up to, a GPU is not waited for.
+    """
+    n_entries = int(lengths.sum()) if n_entries is None else n_entries
+    shifts = starts - torch.cumsum(lengths, 0) + lengths
+    return torch.arange(n_entries, device=starts.device) + torch.repeat_interleave(
+        shifts, lengths, output_size=n_entries
     )

@@ -5,6 +5,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from recsys.kernels.negatives import free_items
+
 ROUNDS = 8
 """Redraws of a weighted negative that turns out to be a positive; one left after them is drawn uniformly."""
 
@@ -13,7 +15,7 @@ class Negatives:
     """Items that a user has no interaction with, drawn uniformly or in proportion to `weights` (I,).
 
     A user of n positives has I - n negatives. The r-th of them is r + j, where j of the positives p_0 < p_1 < ... lie
-    below it, those with p_j - j <= r: one binary search a draw, on any device, in 16 bytes a pair. A user who has
+    below it, those with p_j - j <= r: one binary search a draw, on a CPU among the user's own, in 16 bytes a pair. A user who has
     every item gets any of them.
     """
 
@@ -57,11 +59,14 @@ class Negatives:
         return self.positives[at] == keys
 
     def _uniform(self, users: Tensor, n_negatives: int) -> Tensor:
+        uniform = torch.rand((len(users), n_negatives), device=users.device, dtype=torch.float64)
+        if not users.is_cuda:
+            arrays = (one.numpy() for one in (uniform, users, self.starts, self.gaps))
+            return torch.from_numpy(free_items(*arrays, self.n_items, torch.get_num_threads()))
         # Users beyond the last one that has positives have none.
         start, stop = (self.starts[one.clamp(max=len(self.starts) - 1)] for one in (users, users + 1))
         free = self.n_items - (stop - start)
         choices = torch.where(free > 0, free, self.n_items)[:, None]
-        uniform = torch.rand((len(users), n_negatives), device=users.device, dtype=torch.float64)
         # A product with a number below 1 may round up to the end of the range.
         r = torch.minimum((uniform * choices).long(), choices - 1)
         below = torch.searchsorted(self.gaps, users[:, None] * self.n_items + r, right=True) - start[:, None]

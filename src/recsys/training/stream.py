@@ -2,10 +2,11 @@
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +15,9 @@ from torch import Tensor
 
 Chunk = tuple[NDArray[Any], ...]
 """Arrays of one length, (n, ...) each: some examples, part by part."""
+Tensors = tuple[Tensor, ...]
+"""The same as tensors."""
+T = TypeVar("T")
 DEPTH = 2
 """Chunks that wait, read and shuffled, for the training loop."""
 POLL = 0.1
@@ -69,9 +73,9 @@ class StreamedExamples:
 
     def _batches(self, batch_size: int) -> Generator[NamedTuple, None, None]:
         seed, gone = self.position.seed, self.position.consumed
-        with closing(prefetched(self._chunks(seed), DEPTH)) as chunks:
-            on_device = (self._tensors(chunk) for chunk in skipped(chunks, gone))
-            for batch in cut(on_device, batch_size):
+        tensors = (host_tensors(chunk, self.device) for chunk in self._chunks(seed))
+        with closing(prefetched(tensors, DEPTH)) as chunks:
+            for batch in cut(on_device(skipped(chunks, gone), self.device), batch_size):
                 self.position = Position(seed, self.position.consumed + len(batch[0]))
                 yield self.collate(*batch)
 
@@ -81,10 +85,6 @@ class StreamedExamples:
         order = rng.permutation(self.n_pieces) if self.shuffle_buffer else np.arange(self.n_pieces)
         chunks = (chunk for piece in order.tolist() for chunk in self.load(piece))
         return shuffled(chunks, min(self.shuffle_buffer, self.n_rows), rng) if self.shuffle_buffer else chunks
-
-    def _tensors(self, chunk: Chunk) -> tuple[Tensor, ...]:
-        # A chunk at a time, not a batch: a copy to the device has a cost of its own.
-        return tuple(torch.from_numpy(part).to(self.device) for part in chunk)
 
 
 def shuffled(chunks: Iterator[Chunk], size: int, rng: np.random.Generator) -> Iterator[Chunk]:
@@ -123,7 +123,39 @@ def exchange(pool: Chunk, chunk: Chunk, rng: np.random.Generator) -> Chunk:
     return out
 
 
-def skipped(chunks: Iterable[Chunk], n_rows: int) -> Iterator[Chunk]:
+def host_tensors(chunk: Chunk, device: torch.device) -> Tensors:
+    """A chunk as tensors on the host; in pinned memory where they are going to a GPU."""
+    tensors = tuple(torch.from_numpy(part) for part in chunk)
+    return tuple(part.pin_memory() for part in tensors) if device.type == "cuda" else tensors
+
+
+def on_device(chunks: Iterable[Tensors], device: torch.device) -> Iterator[Tensors]:
+    """The chunks on the device. A GPU is sent the next chunk while it works on this one, by a stream of its own."""
+    # A chunk at a time, not a batch: a copy to the device has a cost of its own.
+    if device.type != "cuda":
+        yield from (tuple(part.to(device) for part in chunk) for chunk in chunks)
+        return
+    copies, sent = torch.cuda.Stream(device), deque[tuple[Tensors, torch.cuda.Event]]()
+    for chunk in chunks:
+        with torch.cuda.stream(copies):
+            sent.append((tuple(part.to(device, non_blocking=True) for part in chunk), copies.record_event()))
+        if len(sent) > 1:
+            yield arrived(*sent.popleft())
+    for one in sent:
+        yield arrived(*one)
+
+
+def arrived(chunk: Tensors, event: torch.cuda.Event) -> Tensors:
+    """A chunk that a copy of another stream brings, for work of the current stream, which waits for it."""
+    stream = torch.cuda.current_stream(chunk[0].device)
+    stream.wait_event(event)
+    for part in chunk:
+        # Its memory is not given to the next copy before this stream is through with it.
+        part.record_stream(stream)
+    return chunk
+
+
+def skipped(chunks: Iterable[Tensors], n_rows: int) -> Iterator[Tensors]:
     """The chunks without their first rows."""
     for chunk in chunks:
         gone = min(n_rows, len(chunk[0]))
@@ -132,9 +164,9 @@ def skipped(chunks: Iterable[Chunk], n_rows: int) -> Iterator[Chunk]:
             yield tuple(part[gone:] for part in chunk)
 
 
-def cut(chunks: Iterable[tuple[Tensor, ...]], batch_size: int) -> Iterator[tuple[Tensor, ...]]:
+def cut(chunks: Iterable[Tensors], batch_size: int) -> Iterator[Tensors]:
     """Batches of exactly `batch_size` rows across chunks, the last one as long as what is left."""
-    left: tuple[Tensor, ...] | None = None
+    left: Tensors | None = None
     for chunk in chunks:
         at = 0
         if left is not None:
@@ -153,12 +185,12 @@ def cut(chunks: Iterable[tuple[Tensor, ...]], batch_size: int) -> Iterator[tuple
         yield left
 
 
-def prefetched(source: Iterator[Chunk], depth: int) -> Generator[Chunk, None, None]:
-    """What an iterator gives, up to `depth` chunks ahead, drawn from it in a thread that ends with this generator."""
-    waiting: queue.Queue[Chunk | BaseException | None] = queue.Queue(depth)
+def prefetched(source: Iterator[T], depth: int) -> Generator[T, None, None]:
+    """What an iterator gives, up to `depth` ahead, drawn from it in a thread that ends with this generator."""
+    waiting: queue.Queue[T | BaseException | None] = queue.Queue(depth)
     unwanted = threading.Event()
 
-    def put(one: Chunk | BaseException | None) -> bool:
+    def put(one: T | BaseException | None) -> bool:
         while not unwanted.is_set():
             try:
                 waiting.put(one, timeout=POLL)

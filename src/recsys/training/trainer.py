@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from textwrap import shorten
@@ -65,6 +65,11 @@ class Run:
     best_epoch: int = 0
 
 
+def one_step(batch: Any) -> Iterable[Any]:
+    """The batch itself."""
+    return (batch,)
+
+
 @dataclass
 class Trainer:
     """How to train: what is said here once serves every neural model."""
@@ -73,6 +78,8 @@ class Trainer:
     batch_size: int
     optimizers: Callable[[nn.Module], Sequence[Optimizer]]
     """Makes what moves the network's parameters."""
+    steps: Callable[[Any], Iterable[Any]] = one_step
+    """Batches that a batch of examples makes, a step each; one is asked for when the step before it is done."""
     plateau_factor: float = 1.0
     """What an epoch without a better metric multiplies the learning rates by."""
     patience: int | None = None
@@ -123,6 +130,8 @@ class Trainer:
         if run.best is not None:
             net.load_state_dict(run.best)
         net.eval()
+        # A trained network keeps no gradients, which would take as much memory as its weights.
+        net.zero_grad(set_to_none=True)
         if self.checkpoint is not None and self.processes.rank == 0:
             self.checkpoint.remove()
         return pd.DataFrame(run.log)
@@ -135,18 +144,33 @@ class Trainer:
         batches = self.processes.batches(examples, self.batch_size, self.device)
         with self._own_numbers():
             for batch, share in batches:
-                for optimizer in optimizers:
-                    optimizer.zero_grad(set_to_none=True)
-                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-                    value = loss(net, batch) * share
-                value.backward()
-                self.processes.combine(net, share)
-                for optimizer in optimizers:
-                    optimizer.step()
-                total += value.detach()
+                value, *_ = (self._step(net, one, share, loss, optimizers) for one in self.steps(batch))
+                total += value
                 n_batches += 1
         # Data can hold no example at all, as one user with one item holds no next item.
         return float(self.processes.total(total)) / max(n_batches, 1)
+
+    def _step(
+        self, net: nn.Module, batch: Any, share: float, loss: Callable[..., Tensor], optimizers: Sequence[Optimizer]
+    ) -> Tensor:
+        """Move the network by one batch; returns the loss before that."""
+
+        def evaluate() -> Tensor:
+            for optimizer in optimizers:
+                optimizer.zero_grad(set_to_none=True)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+                value = loss(net, batch) * share
+            value.backward()
+            self.processes.combine(net, share)
+            return value.detach()
+
+        if isinstance(optimizers[0], torch.optim.LBFGS):
+            # Its line search asks for the loss again and again.
+            return optimizers[0].step(evaluate)
+        value = evaluate()
+        for optimizer in optimizers:
+            optimizer.step()
+        return value
 
     def _own_numbers(self) -> AbstractContextManager[None]:
         """Of several processes each draws dropout and negatives for itself; the state that they share is kept."""

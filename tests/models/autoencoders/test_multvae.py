@@ -1,21 +1,14 @@
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
+from tests.models.autoencoders.tastes import taste_frame
 
 import recsys
 from recsys import Dataset, MultVAE, Popular
 from recsys.models.autoencoders.multvae import MultVAENet
-from recsys.nn.losses import kl_loss, multinomial_loss
-
-
-def taste_frame(n_users: int, first_user: int = 0, seed: int = 0) -> pd.DataFrame:
-    """User u likes six of the ten items of group u % 4."""
-    rng = np.random.default_rng(seed)
-    rows = [(first_user + u, 10 * (u % 4) + i) for u in range(n_users) for i in rng.permutation(10)[:6]]
-    return pd.DataFrame(rows, columns=["user_id", "item_id"])
+from recsys.nn.losses import composite_log_prior, kl_loss, multinomial_loss
 
 
 def quick(**parameters: Any) -> MultVAE:
@@ -32,18 +25,6 @@ def _torch_seed_kept() -> Any:
 
 def ragged(rows: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.tensor([item for row in rows for item in row]), torch.tensor([len(row) for row in rows])
-
-
-def test_the_likelihood_is_summed_over_items_and_averaged_over_users() -> None:
-    rows = [[0, 3], [1], [0, 1, 2, 4]]
-    logits = torch.randn(3, 5, dtype=torch.float64)
-    total = 0.0
-    for u, row in enumerate(rows):
-        share = np.exp(logits[u].numpy()) / np.exp(logits[u].numpy()).sum()
-        total += -sum(np.log(share[i]) for i in row)
-    assert float(multinomial_loss(logits, *ragged(rows))) == pytest.approx(total / 3)
-    # Adding a constant to a user's logits changes no probability.
-    assert float(multinomial_loss(logits + 7, *ragged(rows))) == pytest.approx(total / 3)
 
 
 def test_the_divergence_is_that_of_two_normals() -> None:
@@ -63,7 +44,7 @@ def test_the_divergence_is_annealed_a_step_at_a_time_up_to_its_cap() -> None:
 
 
 def test_dropout_acts_on_the_normalized_profile() -> None:
-    net = MultVAENet(6, 6, 2, 0.5)
+    net = MultVAENet(6, 6, 2, 0.5).encoder
     with torch.no_grad():
         net.first.table.vectors.copy_(torch.eye(6))
         net.code.weight.zero_()
@@ -71,14 +52,14 @@ def test_dropout_acts_on_the_normalized_profile() -> None:
         net.code.bias.zero_()
     full = 1 / np.sqrt(4)
     net.train()
-    drawn = np.array([float(net.encode(*ragged([[0, 1, 3, 5]]))[0][0, 0].detach()) for _ in range(400)])
+    drawn = np.array([float(net(*ragged([[0, 1, 3, 5]]))[0][0, 0].detach()) for _ in range(400)])
     # Each item is left out or doubled; normalizing after dropout would give 1 / sqrt(items left).
     able = np.tanh(2 * full) * np.arange(5)
     assert np.abs(drawn[:, None] - able).min(1).max() < 1e-6
     shares = np.array([(np.abs(drawn - value) < 1e-6).mean() for value in able])
     np.testing.assert_allclose(shares, np.array([1, 4, 6, 4, 1]) / 16, atol=0.12)
     net.eval()
-    assert float(net.encode(*ragged([[0, 1, 3, 5]]))[0][0, 0].detach()) == pytest.approx(4 * np.tanh(full), abs=1e-6)
+    assert float(net(*ragged([[0, 1, 3, 5]]))[0][0, 0].detach()) == pytest.approx(4 * np.tanh(full), abs=1e-6)
 
 
 def test_a_step_adds_the_weighted_divergence_of_a_drawn_code() -> None:
@@ -90,11 +71,45 @@ def test_a_step_adds_the_weighted_divergence_of_a_drawn_code() -> None:
     torch.manual_seed(3)
     found = model._loss(net, batch)
     torch.manual_seed(3)
-    mean, log_variance = net.encode(batch.items, batch.lengths)
+    mean, log_variance = net.encoder(batch.items, batch.lengths)
     code = mean + torch.randn_like(mean) * torch.exp(log_variance / 2)
-    wanted = multinomial_loss(net.decoder(code), batch.items, batch.lengths) + 0.1 * kl_loss(mean, log_variance)
+    likelihood = multinomial_loss(net.decoder(code), net.output, batch.items, batch.lengths)
+    wanted = likelihood + 0.1 * kl_loss(mean, log_variance)
     torch.testing.assert_close(found, wanted)
     assert float(net.steps) == 101
+
+
+def test_the_composite_prior_weighs_a_profile_by_its_items_and_knows_the_encoder_of_the_epoch_before() -> None:
+    frame = taste_frame(12).iloc[5:]  # of the first user one item is left
+    model = quick(epochs=1, dropout=0.0, prior="composite", kl_per_item=0.02).fit(frame)
+    net, data = model.module_.train(), Dataset(frame)
+    batch = model._examples(data).batch(torch.arange(12))
+    model._steps_an_epoch = 2  # two steps of an epoch, and the first of the next
+    old: list[Any] = []
+    for step in range(3):
+        with torch.no_grad():
+            if step != 1:
+                old = net.encoder(batch.items, batch.lengths)
+            mean, log_variance = net.encoder(batch.items, batch.lengths)
+            torch.manual_seed(step)
+            found = model._loss(net, batch)
+            torch.manual_seed(step)
+            deviation = torch.exp(log_variance / 2)
+            code = mean + torch.randn_like(mean) * deviation
+            gap = torch.distributions.Normal(mean, deviation).log_prob(code) - composite_log_prior(code, *old)
+            wanted = multinomial_loss(net.decoder(code), net.output, batch.items, batch.lengths)
+            wanted += 0.02 * (gap.sum(1) * batch.lengths).mean()
+            torch.testing.assert_close(found, wanted)
+            for parameter in net.encoder.parameters():
+                parameter += 0.05 * torch.randn_like(parameter)
+    assert batch.lengths.tolist() == [1, *[6] * 11]
+
+
+def test_with_the_composite_prior_people_are_ranked_by_what_they_have_too() -> None:
+    train, others = taste_frame(80), taste_frame(40, first_user=1000, seed=1)
+    given = others[others.groupby("user_id").cumcount() < 4]
+    found = quick(prior="composite").fit(train).recommend(history=given, k=6)
+    assert (found["item_id"] // 10 == found["user_id"] % 4).mean() > 0.95
 
 
 def test_lists_follow_from_the_mean_of_the_code() -> None:
@@ -102,10 +117,11 @@ def test_lists_follow_from_the_mean_of_the_code() -> None:
     model = quick(epochs=3).fit(frame)
     weights = {name: value.numpy().astype(float) for name, value in model.module_.state_dict().items()}
     x = Dataset(frame).to_csr().toarray()
-    hidden = np.tanh(x / np.sqrt(x.sum(1, keepdims=True)) @ weights["first.table.weight"][1:] + weights["first_bias"])
-    mean = (hidden @ weights["code.weight"].T + weights["code.bias"])[:, :8]
+    first, bias = weights["encoder.first.table.weight"][1:], weights["encoder.first.bias"]
+    hidden = np.tanh(x / np.sqrt(x.sum(1, keepdims=True)) @ first + bias)
+    mean = (hidden @ weights["encoder.code.weight"].T + weights["encoder.code.bias"])[:, :8]
     hidden = np.tanh(mean @ weights["decoder.0.weight"].T + weights["decoder.0.bias"])
-    wanted = hidden @ weights["decoder.2.weight"].T + weights["decoder.2.bias"]
+    wanted = hidden @ weights["output.weight"].T + weights["output.bias"]
     users, items = np.indices(x.shape).reshape(2, -1)
     np.testing.assert_allclose(model.predict(users, items).reshape(x.shape), wanted, atol=1e-4)
 

@@ -1,57 +1,70 @@
 """Mult-VAE: a variational autoencoder of users' profiles with a multinomial likelihood.
 
-Liang et al., "Variational Autoencoders for Collaborative Filtering", WWW 2018.
+Liang et al., "Variational Autoencoders for Collaborative Filtering", WWW 2018. The composite prior is that of
+Shenbin et al., "RecVAE: A New Variational Autoencoder for Top-N Recommendations with Implicit Feedback", WSDM 2020.
 """
 
-from typing import Any
+from copy import deepcopy
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from recsys.embedding import EmbeddingBag
+from recsys.data import Dataset
 from recsys.families import ProfileRecommender
-from recsys.nn.losses import kl_loss, multinomial_loss
-from recsys.params import Fraction, NonNegative, PositiveInt
+from recsys.models.autoencoders.profiles import output_layer, unit_profiles
+from recsys.nn.losses import composite_log_prior, kl_loss, multinomial_loss, normal_log_density
+from recsys.nn.ragged import RaggedLinear
+from recsys.params import Fraction, NonNegative, Positive, PositiveInt
+from recsys.training import Examples
 from recsys.training.examples import ProfileBatch
 
 
+class MultVAEEncoder(nn.Module):
+    """I - hidden - 2 x latent. The first layer reads ragged rows: no (B, I) input is ever made."""
+
+    def __init__(self, n_items: int, hidden_dim: int, embedding_dim: int, dropout: float):
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.first = RaggedLinear(n_items, hidden_dim)
+        self.code = output_layer(hidden_dim, 2 * embedding_dim)
+
+    def forward(self, items: Tensor, lengths: Tensor, kept: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Ragged rows, items (N,) and lengths (B,), to mean and log variance of the code, (B, D) each.
+
+        A row is divided by its norm, sqrt(length), before dropout; `kept` (N,) are dropout's multipliers, if given.
+        """
+        values = unit_profiles(lengths, len(items))
+        values = self.dropout(values) if kept is None else values * kept
+        mean, log_variance = self.code(torch.tanh(self.first(items, lengths, values))).chunk(2, 1)
+        return mean, log_variance
+
+
 class MultVAENet(nn.Module):
-    """I - hidden - 2 x latent, latent - hidden - I. The first layer reads ragged rows: no (B, I) input is ever made."""
+    """I - hidden - 2 x latent, latent - hidden - I."""
 
     steps: Tensor
 
     def __init__(self, n_items: int, hidden_dim: int, embedding_dim: int, dropout: float):
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
-        self.first = EmbeddingBag(n_items, hidden_dim)
-        self.first_bias = nn.Parameter(torch.zeros(hidden_dim))
-        self.code = nn.Linear(hidden_dim, 2 * embedding_dim)
-        self.decoder = nn.Sequential(nn.Linear(embedding_dim, hidden_dim), nn.Tanh(), nn.Linear(hidden_dim, n_items))
+        self.encoder = MultVAEEncoder(n_items, hidden_dim, embedding_dim, dropout)
+        self.decoder = nn.Sequential(output_layer(embedding_dim, hidden_dim), nn.Tanh())
+        self.output = output_layer(hidden_dim, n_items)
         self.register_buffer("steps", torch.zeros(()))
-        nn.init.xavier_uniform_(self.first.table.weight.data[1:])
-        for layer in (self.code, self.decoder[0], self.decoder[2]):
-            assert isinstance(layer, nn.Linear)
-            nn.init.xavier_uniform_(layer.weight)
-            nn.init.trunc_normal_(layer.bias, std=0.001, a=-0.002, b=0.002)
-
-    def encode(self, items: Tensor, lengths: Tensor, kept: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Ragged rows, items (N,) and lengths (B,), to mean and log variance of the code, (B, D) each.
-
-        A row is divided by its norm, sqrt(length), before dropout; `kept` (N,) are dropout's multipliers, if given.
-        """
-        weights = torch.repeat_interleave(lengths.clamp(min=1).to(self.first_bias.dtype).rsqrt(), lengths)
-        weights = self.dropout(weights) if kept is None else weights * kept
-        hidden = torch.tanh(self.first(items, lengths, weights) + self.first_bias)
-        mean, log_variance = self.code(hidden).chunk(2, 1)
-        return mean, log_variance
 
     def forward(self, items: Tensor, lengths: Tensor) -> Tensor:
         """Ragged rows to logits of all items from the code's mean, (B, I)."""
-        return self.decoder(self.encode(items, lengths)[0])
+        return self.output(self.decoder(self.encoder(items, lengths)[0]))
 
 
 class MultVAE(ProfileRecommender):
-    """Variational autoencoder of a user's set of items; serves anyone from a history."""
+    """Variational autoencoder of a user's set of items; serves anyone from a history.
+
+    The loss is the multinomial negative log likelihood plus the weighted divergence of the code from its prior. The
+    "composite" prior of a user mixes, dimension by dimension, a standard normal, what the encoder of the epoch before
+    made of the user's whole profile, and a wide normal, at 3/20, 3/4 and 1/10; the divergence is then that of the
+    drawn code and weighs more the more items a profile has.
+    """
 
     hidden_dim: PositiveInt = 600
     """Width of the hidden layer on either side."""
@@ -59,28 +72,52 @@ class MultVAE(ProfileRecommender):
     """Length of the code between encoder and decoder."""
     dropout: Fraction = 0.5
     """Share of a profile's items that a training step leaves out."""
+    prior: Literal["normal", "composite"] = "normal"
+    """Prior of the code: a standard normal, or RecVAE's mixture."""
     kl_cap: NonNegative = 0.2
-    """Largest weight of the KL term."""
+    """Largest weight of the KL term, with the normal prior."""
     kl_steps: PositiveInt = 200_000
     """The KL term's weight grows by 1 / kl_steps a step, up to `kl_cap`."""
+    kl_per_item: Positive = 0.005
+    """Weight of the KL term for each item of a profile, with the composite prior."""
     batch_size: PositiveInt = 500
     """Users a step."""
     epochs: PositiveInt = 50
     """Passes over the users, at most."""
+    monitor: str = "ndcg@100"
+    """Metric of the validation data that picks the best epoch, any name of `recsys.metrics`."""
 
     def _network(self) -> MultVAENet:
         return MultVAENet(len(self.items_), self.hidden_dim, self.embedding_dim, self.dropout)
 
-    def _logits(self, net: Any, items: Tensor, lengths: Tensor) -> Tensor:
-        return net(items, lengths)
+    def _logits(self, net: Any, batch: ProfileBatch) -> Tensor:
+        return net(batch.items, batch.lengths)
+
+    def _examples(self, data: Dataset) -> Examples:
+        examples = super()._examples(data)
+        self._step, self._steps_an_epoch = 0, max(1, -(-len(examples) // self.batch_size))
+        return examples
 
     def _loss(self, net: Any, batch: ProfileBatch) -> Tensor:
-        mean, log_variance = net.encode(batch.items, batch.lengths)
+        # In full precision: a GPU draws other noise for bfloat16.
+        mean, log_variance = (part.float() for part in net.encoder(batch.items, batch.lengths))
         code = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
-        beta = self._kl_weight(net.steps)
-        net.steps += 1
-        likelihood = multinomial_loss(net.decoder(code), batch.items, batch.lengths)
-        return likelihood + beta * kl_loss(mean, log_variance)
+        likelihood = multinomial_loss(net.decoder(code), net.output, batch.items, batch.lengths)
+        return likelihood + self._divergence(net, batch, code, mean, log_variance)
+
+    def _divergence(self, net: Any, batch: ProfileBatch, code: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
+        """The weighted divergence of the code from the prior, mean over users."""
+        if self.prior == "normal":
+            beta = self._kl_weight(net.steps)
+            net.steps += 1
+            return beta * kl_loss(mean, log_variance)
+        if self._step % self._steps_an_epoch == 0:
+            self._old = deepcopy(net.encoder).eval()
+        self._step += 1
+        with torch.no_grad():
+            old = self._old(batch.items, batch.lengths)
+        gap = normal_log_density(code, mean, log_variance) - composite_log_prior(code, *old)
+        return self.kl_per_item * (batch.lengths * gap.sum(1)).mean()
 
     def _kl_weight(self, steps: Tensor) -> Tensor:
         return (steps / self.kl_steps).clamp(max=self.kl_cap)

@@ -148,10 +148,13 @@ class ALS(FactorRecommender):
         self._settle(by_user, items)
 
     def _user_vectors(self, query: Query) -> NDArray[np.float32]:
-        vectors = np.where(query.users[:, None] >= 0, self.user_factors_[query.users], 0)
-        new = np.flatnonzero((query.users < 0) & (query.history.lengths > 0))
-        if len(new):
-            vectors[new] = self._folded_in(self._half(self._weights(query.history[new], len(self.items_))))
+        vectors, unknown = self.user_factors_[query.users], query.users < 0
+        if unknown.any():
+            vectors[unknown] = 0
+            new = np.flatnonzero(unknown & (query.history.lengths > 0))
+            if len(new):
+                half = self._half(self._weights(query.history[new], len(self.items_)))
+                vectors[new] = self._folded_in(half)
         return vectors
 
     def _item_vectors(self) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from recsys.embedding import FieldEmbedding
 from recsys.families import FieldRecommender
-from recsys.families.field import FieldNet, Parts
+from recsys.families.field import START, FieldNet, Parts
 from recsys.nn.interactions import pairwise_interaction
 from recsys.nn.mlp import both, mlp, product
 from recsys.params import Fraction, PositiveInt
@@ -33,7 +33,7 @@ class DeepFMNet(FieldNet):
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(()))
         self.linear = FieldEmbedding(sizes, 1, fields=slot_fields, std=0.0, sparse=sparse)
-        self.embedding = FieldEmbedding(sizes, embedding_dim, fields=slot_fields, sparse=sparse)
+        self.embedding = FieldEmbedding(sizes, embedding_dim, fields=slot_fields, std=START, sparse=sparse)
         self.deep = mlp(len(sizes) * embedding_dim, *hidden_dims, 1, dropout=dropout, batch_norm=batch_norm)
 
     def embed(self, codes: Tensor, values: Tensor) -> Parts:

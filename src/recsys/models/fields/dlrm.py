@@ -14,11 +14,14 @@ from recsys.families import FieldRecommender
 from recsys.families.field import FieldNet, Parts
 from recsys.nn.interactions import pairwise_products
 from recsys.nn.mlp import hidden_layers, mlp
-from recsys.params import Fraction, PositiveInt
+from recsys.params import Fraction, NonNegative, PositiveInt
 
 
 class DLRMNet(FieldNet):
     """Logit of a row: a top network over the bottom network's vector and the products of all vectors."""
+
+    numbers: Tensor
+    categories: Tensor
 
     def __init__(
         self,
@@ -30,6 +33,7 @@ class DLRMNet(FieldNet):
         hidden_dims: Sequence[int],
         *,
         interaction: Literal["dot", "cat"] = "dot",
+        init_std: float | None = None,
         dropout: float = 0.0,
         batch_norm: bool = False,
         sparse: bool = True,
@@ -38,32 +42,38 @@ class DLRMNet(FieldNet):
         self.interaction = interaction
         # The mark of a missing number is a number too: 1 where it is missing.
         numeric = {slot_fields[slot] for slot in numeric_slots}
-        self.numbers = [slot for slot, field in enumerate(slot_fields) if field in numeric]
-        self.categories = [slot for slot, field in enumerate(slot_fields) if field not in numeric]
-        self.fields = fields = sorted({slot_fields[slot] for slot in self.categories})
+        numbers = [slot for slot, field in enumerate(slot_fields) if field in numeric]
+        categories = [slot for slot, field in enumerate(slot_fields) if field not in numeric]
+        # Lists of slots would be copied to a GPU at every batch.
+        self.register_buffer("numbers", torch.tensor(numbers, dtype=torch.long), persistent=False)
+        self.register_buffer("categories", torch.tensor(categories, dtype=torch.long), persistent=False)
+        self.fields = fields = sorted({slot_fields[slot] for slot in categories})
         place = {field: at for at, field in enumerate(fields)}
         self.embedding = FieldEmbedding(
             [sizes[field] for field in fields], embedding_dim,
-            fields=[place[slot_fields[slot]] for slot in self.categories], sparse=sparse,
+            fields=[place[slot_fields[slot]] for slot in categories], sparse=sparse,
         )  # fmt: skip
-        bottom = (len(self.numbers), *bottom_dims, embedding_dim) if self.numbers else ()
+        bottom = (len(numbers), *bottom_dims, embedding_dim) if numbers else ()
         self.bottom = hidden_layers(*bottom, batch_norm=batch_norm)
-        n_vectors = len(fields) + bool(self.numbers)
+        n_vectors = len(fields) + bool(numbers)
         n_products = n_vectors * (n_vectors - 1) // 2
-        width = n_products + embedding_dim * bool(self.numbers) if interaction == "dot" else n_vectors * embedding_dim
+        width = n_products + embedding_dim * bool(numbers) if interaction == "dot" else n_vectors * embedding_dim
         # One vector alone has no product: what is left is its own numbers.
         self.alone = width == 0
         self.top = mlp(width or embedding_dim, *hidden_dims, 1, dropout=dropout, batch_norm=batch_norm)
-        self._initialize([sizes[field] for field in fields])
+        self._initialize([sizes[field] for field in fields], init_std)
 
     @torch.no_grad()
-    def _initialize(self, sizes: Sequence[int]) -> None:
+    def _initialize(self, sizes: Sequence[int], std: float | None) -> None:
         """Of a layer of n inputs and m outputs W ~ N(0, 2 / (m + n)), b ~ N(0, 1 / m); n rows ~ U(-n^-1/2, n^-1/2)."""
         for layer in (one for net in (self.bottom, self.top) for one in net if isinstance(one, nn.Linear)):
             layer.weight.normal_(0, (2 / (layer.in_features + layer.out_features)) ** 0.5)
             layer.bias.normal_(0, layer.out_features**-0.5)
         bounds = torch.tensor(sizes, dtype=torch.float32).clamp(min=1).rsqrt()
         rows = self.embedding.table.vectors
+        if std is not None:
+            rows.normal_(0, std)
+            return
         rows.uniform_(-1, 1).mul_(bounds.repeat_interleave(torch.tensor(sizes, dtype=torch.long))[:, None])
 
     def embed(self, codes: Tensor, values: Tensor) -> Parts:
@@ -79,12 +89,12 @@ class DLRMNet(FieldNet):
     def head(self, parts: Parts) -> Tensor:
         """Numbers (B, N) and field vectors (B, F, D) to logits (B,)."""
         numbers, vectors = parts
-        if self.numbers:
+        if len(self.numbers):
             vectors = torch.cat([self.bottom(numbers)[:, None], vectors], 1)
         if self.interaction == "cat" or self.alone:
             return self.top(vectors.flatten(1)).squeeze(1)
         products = pairwise_products(vectors)
-        return self.top(torch.cat([vectors[:, 0], products], 1) if self.numbers else products).squeeze(1)
+        return self.top(torch.cat([vectors[:, 0], products], 1) if len(self.numbers) else products).squeeze(1)
 
 
 class DLRM(FieldRecommender):
@@ -102,6 +112,9 @@ class DLRM(FieldRecommender):
     """Widths of the hidden layers of the top network."""
     interaction: Literal["dot", "cat"] = "dot"
     """What the top network reads: the products of the vectors, or the vectors themselves."""
+    init_std: NonNegative | None = None
+    """Standard deviation of the vectors at the start. None is the paper's code: a field of n codes starts within
+    +-n^-1/2, which is large for fields of few codes; under a strong `embedding_decay` 0.01 trains better."""
     dropout: Fraction = 0.0
     """Share of the top network's hidden units that a training step leaves out."""
     batch_norm: bool = False
@@ -110,6 +123,6 @@ class DLRM(FieldRecommender):
     def _network(self) -> DLRMNet:
         return DLRMNet(
             self.field_sizes_, self.slot_fields_, self.numeric_slots_, self.embedding_dim, self.bottom_dims,
-            self.hidden_dims, interaction=self.interaction, dropout=self.dropout, batch_norm=self.batch_norm,
-            sparse=self._sparse,
+            self.hidden_dims, interaction=self.interaction, init_std=self.init_std, dropout=self.dropout,
+            batch_norm=self.batch_norm, sparse=self._sparse,
         )  # fmt: skip

@@ -1,0 +1,54 @@
+"""Items that a user has no interaction with, drawn uniformly."""
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from recsys.kernels.parallel import over_rows
+
+SMALL = 1 << 16
+"""Draws below which starting threads takes longer than drawing."""
+
+
+@njit(cache=True, nogil=True)
+def _find(first, last, uniform, users, starts, gaps, n_items, out):  # pragma: no cover
+    for row in range(first, last):
+        user = users[row]
+        # Users beyond the last one that has positives have none.
+        start, stop = (starts[user], starts[user + 1]) if user + 1 < len(starts) else (0, 0)
+        if stop - start == n_items:
+            start = stop
+        n_free = n_items - (stop - start)
+        for k in range(uniform.shape[1]):
+            # A product with a number below 1 may round up to the end of the range.
+            number = min(int(uniform[row, k] * n_free), n_free - 1)
+            low, high = start, stop
+            while low < high:
+                middle = (low + high) >> 1
+                if gaps[middle] <= user * n_items + number:
+                    low = middle + 1
+                else:
+                    high = middle
+            out[row, k] = number + low - start
+
+
+def free_items(
+    uniform: NDArray[np.float64],
+    users: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    gaps: NDArray[np.int64],
+    n_items: int,
+    n_jobs: int = -1,
+) -> NDArray[np.int64]:
+    """Items for numbers in [0, 1), (B, K), among those that users (B,) have no interaction with; any for one who has all.
+
+    The positives p_0 < p_1 < ... of user u have gaps[starts[u] + j] = u n_items + p_j - j: a binary search among the
+    user's own, in memory that the draws of a user share.
+    """
+    out = np.empty(uniform.shape, np.int64)
+
+    def find(first: int, last: int) -> None:
+        _find(first, last, uniform, users, starts, gaps, n_items, out)
+
+    over_rows(find, len(users), n_jobs if uniform.size >= SMALL else 1)
+    return out
