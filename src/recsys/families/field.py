@@ -42,13 +42,6 @@ SHARD_BYTES = 2**30
 """Tables of more bytes than this are sharded over the processes where `sharding` is "auto"."""
 
 
-START = 1e-3
-"""Standard deviation of the vectors that deep networks read, at the start: one step of Adam at its usual rate.
-
-A larger start is noise that few steps make up for, above all in rows that few examples have.
-"""
-
-
 Parts = tuple[Tensor, ...]
 """What rows are to a network, one tensor a part; the first dimension of each is the rows."""
 

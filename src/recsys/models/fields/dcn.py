@@ -12,7 +12,7 @@ from torch import Tensor
 
 from recsys.embedding import FieldEmbedding
 from recsys.families import FieldRecommender
-from recsys.families.field import START, FieldNet, Parts
+from recsys.families.field import FieldNet, Parts
 from recsys.nn.cross import MatrixCross, MixCross, VectorCross
 from recsys.nn.mlp import both, hidden_layers, linear, product
 from recsys.params import Fraction, PositiveInt
@@ -37,7 +37,8 @@ class DCNNet(FieldNet):
         super().__init__()
         dim = len(sizes) * embedding_dim
         self.stacked = stacked
-        self.embedding = FieldEmbedding(sizes, embedding_dim, fields=slot_fields, std=START, sparse=sparse)
+        # All that the networks get are these vectors and their products: ten times smaller they start near a flat spot.
+        self.embedding = FieldEmbedding(sizes, embedding_dim, fields=slot_fields, std=0.1, sparse=sparse)
         self.cross = cross
         self.deep = hidden_layers(dim, *hidden_dims, dropout=dropout, batch_norm=batch_norm)
         hidden = hidden_dims[-1] if hidden_dims else dim

@@ -10,10 +10,16 @@ from torch import Tensor, nn
 
 from recsys.embedding import FieldEmbedding
 from recsys.families import FieldRecommender
-from recsys.families.field import START, FieldNet, Parts
+from recsys.families.field import FieldNet, Parts
 from recsys.nn.interactions import pairwise_interaction
 from recsys.nn.mlp import both, mlp, product
 from recsys.params import Fraction, PositiveInt
+
+START = 1e-3
+"""Standard deviation of the vectors at the start: one step of Adam at its usual rate.
+
+A larger start is noise that few steps make up for, above all in rows that few examples have.
+"""
 
 
 class DeepFMNet(FieldNet):

@@ -15,7 +15,7 @@ from recsys.embedding import FTRL, FieldEmbedding
 from recsys.embedding.crossed import CrossedEmbedding
 from recsys.errors import DataError, ParameterError
 from recsys.families import FieldRecommender
-from recsys.families.field import START, FieldNet, Parts
+from recsys.families.field import FieldNet, Parts
 from recsys.nn.mlp import mlp, product
 from recsys.params import Fraction, NonNegative, Positive, PositiveInt
 from recsys.training import make_optimizers
@@ -55,7 +55,8 @@ class DeepPart(nn.Module):
         sparse: bool = True,
     ):
         super().__init__()
-        self.embedding = FieldEmbedding(sizes, embedding_dim, fields=slot_fields, std=START, sparse=sparse)
+        # All that the network gets are these vectors: ten times smaller it starts near a flat spot.
+        self.embedding = FieldEmbedding(sizes, embedding_dim, fields=slot_fields, std=0.1, sparse=sparse)
         self.network = mlp(len(sizes) * embedding_dim, *hidden_dims, 1, dropout=dropout, batch_norm=batch_norm)
 
 
