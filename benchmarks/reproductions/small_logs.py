@@ -93,7 +93,13 @@ def row(data: str, model: str, figures: np.ndarray, base: np.ndarray) -> Row:
     """Mean figures (splits, 2) of log loss and AUC."""
     loss, area = figures.mean(0)
     better = int((figures[:, 0] < base[:, 0]).sum())
-    return {"data": data, "model": model, "log loss": float(loss), "AUC": float(area), "splits won": f"{better} of 5"}
+    return {
+        "data": data,
+        "model": model,
+        "log loss": float(loss),
+        "AUC": float(area),
+        "splits won": f"{better} of {SPLITS}",
+    }
 
 
 def tuned(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from recsys.errors import DataError, ParameterError
 from recsys.kernels.parallel import over_rows
 from recsys.kernels.tile import CHUNK, any_above
-from recsys.kernels.topk import LAYOUT, Lists, empty_lists, offer, sort_heaps
+from recsys.kernels.topk import LAYOUT, Lists, empty_lists, offer, place_of, sort_heaps
 
 BLOCK = 1024
 """Sums that are marked as changed together: with fewer the marks are too many to guess, with more there is too much to
@@ -102,16 +102,10 @@ def _score_pairs(
     for pair in range(start, stop):
         row, item, total = rows[pair], items[pair], np.float32(0.0)
         for h in range(h_indptr[row], h_indptr[row + 1]):
-            low, end = indptr[h_columns[h]], indptr[h_columns[h] + 1]
-            high = end
-            while low < high:
-                middle = (low + high) // 2
-                if indices[middle] < item:
-                    low = middle + 1
-                else:
-                    high = middle
-            if low < end and indices[low] == item:
-                total += h_values[h] * data[low]
+            end = indptr[h_columns[h] + 1]
+            at = place_of(indices, indptr[h_columns[h]], end, item)
+            if at < end and indices[at] == item:
+                total += h_values[h] * data[at]
         out[pair] = total
 
 

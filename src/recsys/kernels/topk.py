@@ -128,8 +128,7 @@ def _rank_few(users, catalog, seen_at, seen_end, seen_items, best_items, best_sc
                 return False
             _gather(catalog.vectors, items[:n], vectors)
             score_block(user, vectors, np.int64(0), n, panel, block)  # a literal 0 would be a type of its own
-            seen = seen_items[seen_at[row] : seen_end[row]]
-            _offer_some(block, row, items[:n], seen, best_items, best_scores, width)
+            _offer_some(block, row, items[:n], seen_at, seen_end, seen_items, best_items, best_scores, width)
     sort_heaps(best_items, best_scores, users.shape[0], width)
     return True
 
@@ -156,27 +155,28 @@ def _gather(vectors, items, out):
 
 
 @njit(cache=True, nogil=True)
-def _offer_some(block, row, items, seen, best_items, best_scores, width):
+def _offer_some(block, row, items, seen_at, seen_end, seen_items, best_items, best_scores, width):
     """`offer` the scores block[0] of some items, in any order, to a row's heap: ties are settled by the codes."""
     for i in range(len(items)):
         score, item, worst = block[0, i], items[i], best_scores[row, 0]
-        if (score > worst or (score == worst and item < best_items[row, 0])) and not _holds(seen, item):
-            best_scores[row, 0] = score
-            best_items[row, 0] = item
-            sift_down(best_scores, best_items, row, width)
+        if score > worst or (score == worst and item < best_items[row, 0]):
+            at = place_of(seen_items, seen_at[row], seen_end[row], item)
+            if at == seen_end[row] or seen_items[at] != item:
+                best_scores[row, 0] = score
+                best_items[row, 0] = item
+                sift_down(best_scores, best_items, row, width)
 
 
 @njit(cache=True, nogil=True)
-def _holds(items, item):
-    """Whether ascending items hold one."""
-    low, high = 0, len(items)
+def place_of(items, low, high, item):
+    """First place of items[low:high], which ascend, that is not below an item; `high` where all are."""
     while low < high:
         middle = (low + high) // 2
         if items[middle] < item:
             low = middle + 1
         else:
             high = middle
-    return low < len(items) and items[low] == item
+    return low
 
 
 def top_k_scores(

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from recsys.kernels.pairs import Pairs, pair_gradients
+from recsys.nn.losses import widened
 
 CPU_ROWS, GPU_ROWS = 1 << 11, 1 << 20
 """Pairs whose layers are held at a time in training: on a CPU they stay in its second-level cache."""
@@ -48,8 +49,7 @@ def pair_loss(people: Tensor, things: Tensor, items: Tensor, layers: PairLayers)
     float32, below bfloat16 autocast too.
     """
     with torch.autocast(people.device.type, enabled=False):
-        sides = (one.float() if one.dtype == torch.bfloat16 else one for one in (people, things))
-        loss: Tensor = _PairLoss.apply(*sides, items, layers.dim, layers.dropout, *layers.weights)  # type: ignore[assignment]
+        loss: Tensor = _PairLoss.apply(*widened(people, things), items, layers.dim, layers.dropout, *layers.weights)  # type: ignore[assignment]
     return loss
 
 

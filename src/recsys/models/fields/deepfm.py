@@ -15,12 +15,6 @@ from recsys.nn.interactions import pairwise_interaction
 from recsys.nn.mlp import both, mlp, product
 from recsys.params import Fraction, PositiveInt
 
-START = 1e-3
-"""Standard deviation of the vectors at the start: one step of Adam at its usual rate.
-
-A larger start is noise that few steps make up for, above all in rows that few examples have.
-"""
-
 
 class DeepFMNet(FieldNet):
     """Logit of a row: bias + linear + pairwise interactions + a deep network, over one table of vectors."""
@@ -39,7 +33,8 @@ class DeepFMNet(FieldNet):
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(()))
         self.linear = FieldEmbedding(sizes, 1, fields=slot_fields, std=0.0, sparse=sparse)
-        self.embedding = FieldEmbedding(sizes, embedding_dim, fields=slot_fields, std=START, sparse=sparse)
+        # One step of Adam: a larger start is noise that short trainings do not make up for, above all in rare rows.
+        self.embedding = FieldEmbedding(sizes, embedding_dim, fields=slot_fields, std=1e-3, sparse=sparse)
         self.deep = mlp(len(sizes) * embedding_dim, *hidden_dims, 1, dropout=dropout, batch_norm=batch_norm)
 
     def embed(self, codes: Tensor, values: Tensor) -> Parts:
