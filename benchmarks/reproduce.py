@@ -79,15 +79,20 @@ def best_of(
     models = list(models)
     if len(models) == 1:
         return models[0]
-    better = recsys.metrics.parse(metric).greater_is_better
-    trials: list[tuple[float, Recommender]] = []
-    for model in models:
-        start = time.perf_counter()
-        value = recsys.evaluate(model.clone().fit(train), validation, metrics=[metric], history=history)[metric]
-        seconds = time.perf_counter() - start
-        print(f"  validation {metric} {value:.4f} in {seconds:.0f} s: {model!r}", file=sys.stderr, flush=True)
-        trials.append((value if better else -value, model))
-    return max(trials, key=lambda trial: trial[0])[1]
+    sign = 1 if recsys.metrics.parse(metric).greater_is_better else -1
+    values = [sign * trial(model, train, validation, metric, history) for model in models]
+    return models[max(range(len(models)), key=values.__getitem__)]
+
+
+def trial(
+    model: Recommender, train: Dataset, validation: Dataset, metric: str, history: Dataset | None = None
+) -> float:
+    """The figure of one model on the validation data."""
+    start = time.perf_counter()
+    value = recsys.evaluate(model.clone().fit(train), validation, metrics=[metric], history=history)[metric]
+    seconds = time.perf_counter() - start
+    print(f"  validation {metric} {value:.4f} in {seconds:.0f} s: {model!r}", file=sys.stderr, flush=True)
+    return value
 
 
 if __name__ == "__main__":

@@ -61,7 +61,13 @@ def five_models() -> dict[str, Recommender]:
         "EASE": EASE(regularization=200.0),
         "ALS": ALS(n_factors=64, alpha=10.0, regularization=30.0, verbose=0),
         "MultVAE": MultVAE(
-            hidden_dim=200, embedding_dim=64, epochs=10, batch_size=32, learning_rate=0.002, kl_steps=2000, verbose=0
+            hidden_dims=(200,),
+            embedding_dim=64,
+            epochs=10,
+            batch_size=32,
+            learning_rate=0.002,
+            kl_steps=2000,
+            verbose=0,
         ),
     }
 

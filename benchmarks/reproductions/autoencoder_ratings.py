@@ -23,6 +23,8 @@ measured on its test ratings, predictions being clipped to the scale. Mean and s
 SEEDS = 3
 LBFGS: Mapping[str, object] = {"optimizer": "lbfgs", "epochs": 20, "patience": 3, "verbose": 0}
 ADAM: Mapping[str, object] = {"optimizer": "adam", "epochs": 300, "patience": 8, "verbose": 0}
+USERS: Mapping[str, object] = {"axis": "user", "n_factors": 100, "learning_rate": 0.0003}
+"""Of the user form: shorter codes than the paper's 500 are better on the validation ratings at every penalty."""
 
 GRIDS: Mapping[str, tuple[Sequence[Recommender], str]] = {
     "AutoRec, items, Adam": (
@@ -30,7 +32,7 @@ GRIDS: Mapping[str, tuple[Sequence[Recommender], str]] = {
         "0.831",
     ),
     "AutoRec, users, Adam": (
-        [AutoRec(**ADAM, axis="user", regularization=penalty) for penalty in (200.0, 500.0, 1000.0, 2000.0)],
+        [AutoRec(**ADAM, **USERS, regularization=penalty) for penalty in (100.0, 200.0, 300.0)],
         "0.874",
     ),
     "SVD": ([SVD(n_factors=100, epochs=60, regularization=penalty, verbose=0) for penalty in (0.05, 0.07)], "0.845"),
@@ -56,31 +58,38 @@ def picked(options: Sequence[Recommender], fit: Dataset, validation: Dataset) ->
 
     Beside it, its RMSE after each epoch of that fit.
     """
-    trials: list[tuple[float, Recommender, Sequence[float]]] = []
-    for option in options:
-        start = time.perf_counter()
-        try:
-            errors = option.clone().fit(fit, validation_data=validation).training_log_["rmse"].tolist()
-        except TrainingError as error:
-            print(f"  {error}: {option!r}", file=sys.stderr, flush=True)
-            continue
-        epochs, seconds = int(np.argmin(errors)) + 1, time.perf_counter() - start
-        text = f"  validation RMSE {min(errors):.4f} at {epochs} of {len(errors)} in {seconds:.0f} s: {option!r}"
-        print(text, file=sys.stderr, flush=True)
-        patience = {"patience": None} if "patience" in option.get_params() else {}
-        trials.append((min(errors), option.clone(epochs=epochs, **patience), errors))
-    return min(trials, key=lambda trial: trial[0])[1:]
+    trials = [trial(option, fit, validation) for option in options]
+    return min(trials, key=lambda found: min(found[1]))
+
+
+def trial(option: Recommender, fit: Dataset, validation: Dataset) -> tuple[Recommender, Sequence[float]]:
+    """An option with the epochs that were best on the validation data, and its RMSE there after each of them."""
+    start = time.perf_counter()
+    try:
+        errors = option.clone().fit(fit, validation_data=validation).training_log_["rmse"].tolist()
+    except TrainingError as error:
+        print(f"  {error}: {option!r}", file=sys.stderr, flush=True)
+        return option, [np.inf]
+    epochs, seconds = int(np.argmin(errors)) + 1, time.perf_counter() - start
+    text = f"  validation RMSE {min(errors):.4f} at {epochs} of {len(errors)} in {seconds:.0f} s: {option!r}"
+    print(text, file=sys.stderr, flush=True)
+    patience = {"patience": None} if "patience" in option.get_params() else {}
+    return option.clone(epochs=epochs, **patience), errors
 
 
 def figures(model: Recommender, splits: Sequence[tuple[Dataset, Dataset]]) -> Row:
     """Figures of fits on the splits, one seed each."""
-    start, results = time.perf_counter(), []
-    for seed, (train, test) in enumerate(splits):
-        results.append(recsys.evaluate(model.clone(random_state=seed).fit(train), test, metrics=["rmse", "mae"]))
-    found = np.array([[result["rmse"], result["mae"]] for result in results])
+    start = time.perf_counter()
+    found = np.array([measured(model, seed, *split) for seed, split in enumerate(splits)])
     return {
         "RMSE": f"{found[:, 0].mean():.4f} ± {found[:, 0].std():.4f}",
         "MAE": f"{found[:, 1].mean():.4f} ± {found[:, 1].std():.4f}",
         "options": repr(model),
         "fit": round((time.perf_counter() - start) / len(splits)),
     }
+
+
+def measured(model: Recommender, seed: int, train: Dataset, test: Dataset) -> tuple[float, float]:
+    """RMSE and MAE of one fit."""
+    found = recsys.evaluate(model.clone(random_state=seed).fit(train), test, metrics=["rmse", "mae"])
+    return found["rmse"], found["mae"]

@@ -10,7 +10,7 @@ from reproduce import Row
 
 from recsys import SVD, AutoRec, Dataset, DeepRec, Recommender
 from recsys.metrics import rmse
-from reproductions.autoencoder_ratings import ADAM, SEEDS, figures, picked
+from reproductions.autoencoder_ratings import ADAM, SEEDS, USERS, figures, picked
 
 TITLE = "DeepRec on MovieLens 1M, the last tenth of each user's ratings held out"
 PROTOCOL = """The newest tenth of each user's ratings is for testing. Options and the number of epochs are picked by RMSE on
@@ -24,7 +24,7 @@ STEPS: Sequence[Mapping[str, object]] = (
     {"optimizer": "adam", "learning_rate": 0.0003},
 )
 OTHERS: Mapping[str, Sequence[Recommender]] = {
-    "AutoRec, users": [AutoRec(**ADAM, axis="user", regularization=penalty) for penalty in (500.0, 1000.0, 2000.0)],
+    "AutoRec, users": [AutoRec(**ADAM, **USERS, regularization=penalty) for penalty in (100.0, 200.0, 300.0)],
     "SVD": [SVD(n_factors=100, epochs=60, regularization=0.07, verbose=0)],
 }
 

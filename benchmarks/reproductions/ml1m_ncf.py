@@ -30,7 +30,7 @@ COMMON: Mapping[str, object] = {
 }  # fmt: skip
 BOTH: Mapping[str, object] = {"embedding_dim": 64, "tower_dim": 64, "hidden_dims": (128, 64, 32)}
 STEPS = [{"learning_rate": rate, "weight_decay": decay} for rate, decay in ((0.001, 0.0), (0.003, 1e-5))]
-DESCENTS = (0.1, 1.0)
+TOWER: Mapping[str, object] = {**STEPS[1], "n_negatives": 8}
 
 GRIDS: Mapping[str, tuple[Sequence[Recommender], str]] = {
     "Popular": ([Popular()], ""),
@@ -48,10 +48,17 @@ GRIDS: Mapping[str, tuple[Sequence[Recommender], str]] = {
     ),
     "GMF": ([GMF(**COMMON, embedding_dim=64, **steps) for steps in STEPS], "0.708 / 0.429"),
     "NCFMLP": (
-        [NCFMLP(**COMMON, embedding_dim=64, hidden_dims=(128, 64, 32), **steps) for steps in STEPS],
+        [
+            NCFMLP(**COMMON, **TOWER, embedding_dim=64, hidden_dims=(128, 64, 32), dropout=dropout)
+            for dropout in (0.0, 0.2)
+        ],
         "0.692 / 0.425",
     ),
-    "NeuMF": ([NeuMF(**COMMON, **BOTH, **steps) for steps in STEPS], "0.701 / 0.425"),
+    "NeuMF": ([NeuMF(**COMMON, **TOWER, **BOTH, dropout=dropout) for dropout in (0.2, 0.5)], "0.701 / 0.425"),
+    "NeuMF, pre-trained": (
+        [NeuMF(**COMMON, **TOWER, **BOTH, dropout=0.2, pretrain=True, descent_rate=rate) for rate in (0.01, 0.03, 0.1)],
+        "0.726 / 0.445",
+    ),
 }
 """Options of each model, and its published HR@10 / NDCG@10 by the same protocol."""
 
@@ -67,26 +74,26 @@ class Parts(NamedTuple):
 
 def run() -> Iterator[Row]:
     parts = read(Path(os.environ["RECSYS_DATA"], "ml-1m"))
-    best: dict[str, Recommender] = {}
     for name, (options, published) in GRIDS.items():
-        best[name] = picked(options, parts)
-        yield {"model": name, **row(best[name], parts, published)}
-    # The parts and what comes of them take the steps that were best without pre-training.
-    steps = {name: best["NeuMF"].get_params()[name] for name in STEPS[0]}
-    options = [NeuMF(**COMMON, **BOTH, **steps, pretrain=True, descent_rate=rate) for rate in DESCENTS]
-    yield {"model": "NeuMF, pre-trained", **row(picked(options, parts), parts, "0.726 / 0.445")}
+        yield {"model": name, **row(picked(options, parts), parts, published)}
 
 
 def row(best: Recommender, parts: Parts, published: str) -> Row:
     """Figures of a model fitted to all training data, a network several times."""
     n_fits = SEEDS if isinstance(best, NeuralRecommender) else 1
-    fitted = [best.clone(**seed(best, number)).fit(parts.train) for number in range(n_fits)]
+    given, full = zip(*(ranks(best, number, parts) for number in range(n_fits)), strict=True)
     return {
-        **figures([given_ranks(one, parts.test) for one in fitted], "among 99"),
-        **figures([full_ranks(one, parts.test) for one in fitted], "in full"),
+        **figures(given, "among 99"),
+        **figures(full, "in full"),
         "published among 99": published,
         "options": repr(best),
     }
+
+
+def ranks(best: Recommender, number: int, parts: Parts) -> tuple[np.ndarray, np.ndarray]:
+    """Ranks of the test items among their 99 and among all, of one fit to all training data."""
+    fitted = best.clone(**seed(best, number)).fit(parts.train)
+    return given_ranks(fitted, parts.test), full_ranks(fitted, parts.test)
 
 
 def seed(model: Recommender, number: int) -> Mapping[str, int]:
@@ -113,32 +120,35 @@ def read(folder: Path) -> Parts:
 
 def picked(options: Sequence[Recommender], parts: Parts) -> Recommender:
     """The best of the options on the validation items, to be fitted for as many epochs as were best there."""
-    trials: list[tuple[float, Recommender]] = []
-    for model in options:
-        start = time.perf_counter()
-        # A network picks its epoch on the validation items, which others do not read.
-        fitted = model.clone().fit(parts.fit, validation_data=parts.validation)
-        found = recsys.evaluate(fitted, parts.validation, ["ndcg@10"], candidates=("sampled", 99))
-        value, chosen = next(iter(found.values())), at_its_best(fitted)
-        seconds = time.perf_counter() - start
-        print(f"  validation NDCG@10 {value:.4f} in {seconds:.0f} s: {chosen!r}", file=sys.stderr, flush=True)
-        trials.append((value, chosen))
-    return max(trials, key=lambda trial: trial[0])[1]
+    return max((trial(model, parts) for model in options), key=lambda found: found[0])[1]
+
+
+def trial(model: Recommender, parts: Parts) -> tuple[float, Recommender]:
+    """NDCG@10 of an option on the validation items, and the option with its epochs."""
+    start = time.perf_counter()
+    # A network picks its epoch on the validation items, which others do not read.
+    fitted = model.clone().fit(parts.fit, validation_data=parts.validation)
+    found = recsys.evaluate(fitted, parts.validation, ["ndcg@10"], candidates=("sampled", 99))
+    value, chosen = next(iter(found.values())), at_its_best(fitted)
+    seconds = time.perf_counter() - start
+    print(f"  validation NDCG@10 {value:.4f} in {seconds:.0f} s: {chosen!r}", file=sys.stderr, flush=True)
+    return value, chosen
 
 
 def at_its_best(fitted: Recommender) -> Recommender:
     """An unfitted clone that trains, without validation, for the epochs that were best with it."""
     if not isinstance(fitted, NeuralRecommender):
         return fitted.clone()
-    changes: dict[str, object] = {"epochs": best_epoch(fitted.training_log_), "patience": None}
+    monitor = fitted.monitor
+    changes: dict[str, object] = {"epochs": best_epoch(fitted.training_log_, monitor), "patience": None}
     if isinstance(fitted, NeuMF) and fitted.pretraining_log_ is not None:
         logs = dict(iter(fitted.pretraining_log_.groupby("part")))
-        changes["pretrain_epochs"] = (best_epoch(logs["GMF"]), best_epoch(logs["NCFMLP"]))
+        changes["pretrain_epochs"] = (best_epoch(logs["GMF"], monitor), best_epoch(logs["NCFMLP"], monitor))
     return fitted.clone(**changes)
 
 
-def best_epoch(log: pd.DataFrame) -> int:
-    return int(log["epoch"].iloc[int(log["ndcg@100"].argmax())])
+def best_epoch(log: pd.DataFrame, monitor: str) -> int:
+    return int(log["epoch"].iloc[int(log[monitor].argmax())])
 
 
 # -- figures -----------------------------------------------------------------------------------------------------------

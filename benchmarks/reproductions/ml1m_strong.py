@@ -38,12 +38,17 @@ GRIDS: Mapping[str, Sequence[Recommender]] = {
         for dropout, decay, epochs in ((0.5, 4e-4, 75), (0.5, 1e-3, 75), (0.5, 1e-3, 150), (0.7, 4e-4, 100))
     ],
     "MultVAE": [
-        MultVAE(**DAE, kl_cap=cap, kl_steps=2000, epochs=epochs)
-        for cap in (0.2, 0.4, 0.7)
-        for epochs in (50, 100)
+        MultVAE(**DAE, hidden_dims=dims, dropout=dropout, weight_decay=decay, kl_cap=cap, kl_steps=2000, epochs=epochs)
+        for dims, dropout, decay, cap, epochs in (
+            ((600,), 0.5, 0.0, 0.2, 50), ((600,), 0.7, 0.0, 0.05, 100), ((), 0.5, 4e-4, 0.05, 100),
+            ((), 0.5, 4e-4, 0.05, 200), ((), 0.5, 1e-3, 0.05, 200),
+        )
     ],
     "MultVAE, composite prior": [
-        MultVAE(**DAE, prior="composite", kl_per_item=weight, epochs=100) for weight in (0.002, 0.005, 0.01)
+        MultVAE(
+            **DAE, hidden_dims=(), weight_decay=4e-4, prior="composite", kl_per_item=weight, epochs=epochs
+        )
+        for weight, epochs in ((0.0005, 100), (0.001, 100), (0.001, 200), (0.002, 200))
     ],
     "CDAE": [
         CDAE(user_node=node, epochs=epochs, verbose=0) for node, epochs in ((True, 50), (False, 100), (False, 200))

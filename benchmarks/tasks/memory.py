@@ -50,6 +50,6 @@ CONTENDERS = {
     "ALS": Contender(serving("ALS", epochs=1, verbose=0)),
     "BPR": Contender(serving("BPR", epochs=1, verbose=0)),
     "LightGCN": Contender(serving("LightGCN", epochs=1, batch_size=65536, verbose=0)),
-    "MultVAE": Contender(serving("MultVAE", epochs=1, hidden_dim=64, embedding_dim=32, batch_size=2000, verbose=0)),
+    "MultVAE": Contender(serving("MultVAE", epochs=1, hidden_dims=(64,), embedding_dim=32, batch_size=2000, verbose=0)),
     "SASRec": Contender(serving("SASRec", epochs=1, loss="bce", n_layers=1, embedding_dim=32, verbose=0)),
 }

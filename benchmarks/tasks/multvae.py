@@ -45,7 +45,7 @@ def model(**options: Any) -> Any:
     import recsys
 
     torch.set_num_threads(common.N_JOBS)
-    return recsys.MultVAE(hidden_dim=600, embedding_dim=200, batch_size=BATCH, device="cpu", verbose=0, **options)
+    return recsys.MultVAE(hidden_dims=(600,), embedding_dim=200, batch_size=BATCH, device="cpu", verbose=0, **options)
 
 
 def ours(scratch: Path) -> Measures:

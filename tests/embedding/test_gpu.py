@@ -171,7 +171,7 @@ def test_other_optimizers_are_given_no_row_0():
     before = table.weight.detach().clone()
     given = [tuple(part.cuda() for part in one) for one in batches(N, D)]
     train(table, torch.optim.SparseAdam(list(table.parameters())), given)
-    assert (given[0][0] == -1).any()
+    assert any((codes == -1).any() for codes, _ in given)
     assert table.weight[0].count_nonzero() == 0
     assert not torch.equal(table.weight, before)
 

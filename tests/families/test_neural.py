@@ -23,7 +23,7 @@ SMALL: dict[Any, dict[str, Any]] = {
     CDAE: {"embedding_dim": 4, "dropout": 0.3, "n_negatives": 2},
     DeepFM: {"embedding_dim": 4, "hidden_dims": (8,), "dropout": 0.3},
     LightGCN: {"embedding_dim": 8, "n_layers": 2},
-    MultVAE: {"embedding_dim": 4, "hidden_dim": 8, "dropout": 0.3, "kl_steps": 4},
+    MultVAE: {"embedding_dim": 4, "hidden_dims": (8,), "dropout": 0.3, "kl_steps": 4},
     SASRec: {"embedding_dim": 8, "max_len": 4, "loss": "bce", "dropout": 0.3},
 }
 

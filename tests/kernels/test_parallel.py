@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from recsys.errors import ParameterError
-from recsys.kernels.parallel import n_threads, over_rows
+from recsys.kernels.parallel import SMALL, n_threads, over_rows
 
 
 def processors():
@@ -82,3 +82,11 @@ def test_an_error_in_a_range_reaches_the_caller():
 
     with pytest.raises(ZeroDivisionError, match="the last range"):
         over_rows(work, 100, 2)
+
+
+@pytest.mark.parametrize("total, one", [(SMALL - 1, True), (SMALL, processors() == 1)])
+def test_little_work_is_the_callers_own_unless_threads_are_asked_for(total, one):
+    weights = np.full(100, total // 100)
+    weights[-1] += total - weights.sum()
+    assert (ranges_of(100, -1, weights) == [(0, 100)]) == one
+    assert len(ranges_of(100, 2, weights)) > 1

@@ -172,12 +172,12 @@ def test_17_parameters_of_cdae_are_counted_by_the_formula(tied: bool) -> None:
 
 
 def multvae(g: dict[str, Any]) -> MultVAENet:
-    net = MultVAENet(4, 3, 2, 0.5).double().eval()
+    net = MultVAENet(4, (3,), 2, 0.5).double().eval()
     i = g["inputs"]
     with torch.no_grad():
         net.encoder.first.table.vectors.copy_(tensor(i["enc_W1"]))
         net.encoder.first.bias.copy_(tensor(i["enc_b1"]))
-        layers = ((net.encoder.code, "enc_{}2"), (net.decoder[0], "dec_{}1"), (net.output, "dec_{}2"))
+        layers = ((net.encoder.rest[1], "enc_{}2"), (net.decoder[0], "dec_{}1"), (net.output, "dec_{}2"))
         for layer, name in layers:
             layer.weight.copy_(tensor(i[name.format("W")]).T)
             layer.bias.copy_(tensor(i[name.format("b")]))
@@ -211,7 +211,7 @@ def test_18_normalized_profiles_and_annealing(golden: Golden) -> None:
     net.first.table.weight = torch.nn.Parameter(torch.cat([torch.zeros(1, 4), torch.eye(4)]).double())
     net.first.bias = torch.nn.Parameter(torch.zeros(4).double())
     net.first.register_forward_hook(lambda *call: seen.append(call[2].detach()))
-    net.code = torch.nn.Linear(4, 2).double()
+    net.rest = torch.nn.Linear(4, 2).double()
     net(items, lengths)
     near(seen[0], g["expected"]["l2_normalised"])
     for name, weight in g["expected"]["anneal"].items():
@@ -222,7 +222,7 @@ def test_18_parameters_are_counted_by_the_formulas(golden: Golden) -> None:
     assert "24511308; Mult-DAE" in golden("18_multvae")["notes"]["parameter_count"]
     n_items = 20_108
     with torch.device("meta"):
-        vae, dae = MultVAENet(n_items, 600, 200, 0.5), MultDAENet(n_items, 200, 0.5)
+        vae, dae = MultVAENet(n_items, (600,), 200, 0.5), MultDAENet(n_items, 200, 0.5)
     counts = [sum(one.numel() for one in net.parameters()) for net in (vae, dae)]
     assert counts == [24_511_308 + 600, 8_063_508 + 200]  # and a spare row
 

@@ -92,7 +92,7 @@ def sequence_model() -> tuple[Any, Dataset]:
 
 def profile_model() -> tuple[Any, Dataset]:
     """Each process draws the noise of the code for itself."""
-    shape = {"hidden_dim": 16, "embedding_dim": 8, "dropout": 0.0}
+    shape = {"hidden_dims": (16,), "embedding_dim": 8, "dropout": 0.0}
     return MultVAE(**shape, batch_size=16, epochs=60, learning_rate=0.01, verbose=0), likes()
 
 

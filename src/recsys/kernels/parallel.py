@@ -43,14 +43,20 @@ def n_threads(n_jobs: int) -> int:
     return max(1, available + 1 + n_jobs)
 
 
+SMALL = 4096
+"""Summed weights below which all processors are no faster than one: threads cost more to start and to wait for."""
+
+
 def over_rows(
     function: Callable[[int, int], None], n_rows: int, n_jobs: int = -1, weights: NDArray[np.integer] | None = None
 ) -> None:
     """Call `function(start, stop)` on contiguous ranges that cover all rows, a few ranges a thread.
 
-    `weights` (n_rows,) is the cost of each row, for ranges of equal cost; without it rows cost the same.
+    `weights` (n_rows,) is the cost of each row, for ranges of equal cost; without it rows cost the same. Where `n_jobs`
+    is negative and the weights are few, the calling thread does it all.
     """
-    threads = min(n_threads(n_jobs), max(n_rows, 1))
+    few = n_jobs < 0 and weights is not None and weights.sum() < SMALL
+    threads = 1 if few else min(n_threads(n_jobs), max(n_rows, 1))
     if threads == 1:
         function(0, n_rows)
         return

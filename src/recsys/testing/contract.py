@@ -21,7 +21,6 @@ QUICK = {
     "epochs": 3,
     "n_factors": 8,
     "embedding_dim": 8,
-    "hidden_dim": 16,
     "hidden_dims": 16,
     "max_len": 8,
     "verbose": 0,

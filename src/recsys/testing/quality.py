@@ -12,7 +12,7 @@ from recsys.models.baseline import Popular
 from recsys.testing.contract import Model, expect, reduced
 from recsys.testing.planted import N_GROUPS, held_out
 
-LIMITS = {"epochs": 50, "n_factors": 8, "embedding_dim": 32, "hidden_dims": 64, "hidden_dim": 64, "batch_size": 32}
+LIMITS = {"epochs": 50, "n_factors": 8, "embedding_dim": 32, "hidden_dims": 64, "batch_size": 32}
 """Largest values of hyperparameters on the planted data, which is small: real settings but for those."""
 
 

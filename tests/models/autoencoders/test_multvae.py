@@ -12,7 +12,7 @@ from recsys.nn.losses import composite_log_prior, kl_loss, multinomial_loss
 
 
 def quick(**parameters: Any) -> MultVAE:
-    small = {"hidden_dim": 32, "embedding_dim": 8, "epochs": 60, "batch_size": 20, "learning_rate": 0.01}
+    small = {"hidden_dims": (32,), "embedding_dim": 8, "epochs": 60, "batch_size": 20, "learning_rate": 0.01}
     return MultVAE(verbose=0, device="cpu", **(small | {"kl_steps": 1000} | parameters))
 
 
@@ -44,12 +44,12 @@ def test_the_divergence_is_annealed_a_step_at_a_time_up_to_its_cap() -> None:
 
 
 def test_dropout_acts_on_the_normalized_profile() -> None:
-    net = MultVAENet(6, 6, 2, 0.5).encoder
+    net = MultVAENet(6, (6,), 2, 0.5).encoder
     with torch.no_grad():
         net.first.table.vectors.copy_(torch.eye(6))
-        net.code.weight.zero_()
-        net.code.weight[0] = 1.0
-        net.code.bias.zero_()
+        net.rest[1].weight.zero_()
+        net.rest[1].weight[0] = 1.0
+        net.rest[1].bias.zero_()
     full = 1 / np.sqrt(4)
     net.train()
     drawn = np.array([float(net(*ragged([[0, 1, 3, 5]]))[0][0, 0].detach()) for _ in range(400)])
@@ -119,7 +119,7 @@ def test_lists_follow_from_the_mean_of_the_code() -> None:
     x = Dataset(frame).to_csr().toarray()
     first, bias = weights["encoder.first.table.weight"][1:], weights["encoder.first.bias"]
     hidden = np.tanh(x / np.sqrt(x.sum(1, keepdims=True)) @ first + bias)
-    mean = (hidden @ weights["encoder.code.weight"].T + weights["encoder.code.bias"])[:, :8]
+    mean = (hidden @ weights["encoder.rest.1.weight"].T + weights["encoder.rest.1.bias"])[:, :8]
     hidden = np.tanh(mean @ weights["decoder.0.weight"].T + weights["decoder.0.bias"])
     wanted = hidden @ weights["output.weight"].T + weights["output.bias"]
     users, items = np.indices(x.shape).reshape(2, -1)
@@ -128,7 +128,7 @@ def test_lists_follow_from_the_mean_of_the_code() -> None:
 
 def test_parameters_are_counted_by_the_papers_layers() -> None:
     n_items = 50
-    net = MultVAENet(n_items, 600, 200, 0.5)
+    net = MultVAENet(n_items, (600,), 200, 0.5)
     layers = 600 * n_items + 600 + 600 * 400 + 400 + 200 * 600 + 600 + 600 * n_items + n_items
     assert sum(p.numel() for p in net.parameters()) == layers + 600  # and the bag's spare row
 
@@ -176,3 +176,17 @@ def test_validation_picks_the_best_epoch() -> None:
     log = model.training_log_["recall@10"]
     found = recsys.evaluate(model, rest, metrics=["recall@10"])["recall@10"]
     assert found == pytest.approx(log.max(), abs=1e-6)
+
+
+def test_without_hidden_layers_the_code_is_linear_in_the_profile() -> None:
+    frame = taste_frame(30)
+    model = quick(epochs=3, hidden_dims=()).fit(frame)
+    weights = {name: value.numpy().astype(float) for name, value in model.module_.state_dict().items()}
+    x = Dataset(frame).to_csr().toarray()
+    code = (
+        x / np.sqrt(x.sum(1, keepdims=True)) @ weights["encoder.first.table.weight"][1:] + weights["encoder.first.bias"]
+    )
+    assert code.shape[1] == 2 * 8
+    wanted = code[:, :8] @ weights["output.weight"].T + weights["output.bias"]
+    users, items = np.indices(x.shape).reshape(2, -1)
+    np.testing.assert_allclose(model.predict(users, items).reshape(x.shape), wanted, atol=1e-4)

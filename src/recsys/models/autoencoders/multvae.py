@@ -4,7 +4,9 @@ Liang et al., "Variational Autoencoders for Collaborative Filtering", WWW 2018. 
 Shenbin et al., "RecVAE: A New Variational Autoencoder for Top-N Recommendations with Implicit Feedback", WSDM 2020.
 """
 
+from collections.abc import Sequence
 from copy import deepcopy
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -21,13 +23,14 @@ from recsys.training.examples import ProfileBatch
 
 
 class MultVAEEncoder(nn.Module):
-    """I - hidden - 2 x latent. The first layer reads ragged rows: no (B, I) input is ever made."""
+    """I - hidden_dims - 2 x latent. The first layer reads ragged rows: no (B, I) input is ever made."""
 
-    def __init__(self, n_items: int, hidden_dim: int, embedding_dim: int, dropout: float):
+    def __init__(self, n_items: int, hidden_dims: Sequence[int], embedding_dim: int, dropout: float):
         super().__init__()
         self.dropout = nn.Dropout(dropout)
-        self.first = RaggedLinear(n_items, hidden_dim)
-        self.code = output_layer(hidden_dim, 2 * embedding_dim)
+        first, *rest = *hidden_dims, 2 * embedding_dim
+        self.first = RaggedLinear(n_items, first)
+        self.rest = tanh_layers(first, *rest)
 
     def forward(self, items: Tensor, lengths: Tensor, kept: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Ragged rows, items (N,) and lengths (B,), to mean and log variance of the code, (B, D) each.
@@ -36,20 +39,28 @@ class MultVAEEncoder(nn.Module):
         """
         values = unit_profiles(lengths, len(items))
         values = self.dropout(values) if kept is None else values * kept
-        mean, log_variance = self.code(torch.tanh(self.first(items, lengths, values))).chunk(2, 1)
+        mean, log_variance = self.rest(self.first(items, lengths, values)).chunk(2, 1)
         return mean, log_variance
 
 
+def tanh_layers(*dims: int) -> nn.Sequential:
+    """tanh and a linear layer between any two of these widths."""
+    return nn.Sequential(*(layer for sizes in pairwise(dims) for layer in (nn.Tanh(), output_layer(*sizes))))
+
+
 class MultVAENet(nn.Module):
-    """I - hidden - 2 x latent, latent - hidden - I."""
+    """I - hidden_dims - 2 x latent, and latent - hidden_dims, in reverse - I."""
 
     steps: Tensor
 
-    def __init__(self, n_items: int, hidden_dim: int, embedding_dim: int, dropout: float):
+    def __init__(self, n_items: int, hidden_dims: Sequence[int], embedding_dim: int, dropout: float):
         super().__init__()
-        self.encoder = MultVAEEncoder(n_items, hidden_dim, embedding_dim, dropout)
-        self.decoder = nn.Sequential(output_layer(embedding_dim, hidden_dim), nn.Tanh())
-        self.output = output_layer(hidden_dim, n_items)
+        self.encoder = MultVAEEncoder(n_items, hidden_dims, embedding_dim, dropout)
+        dims = embedding_dim, *hidden_dims[::-1]
+        self.decoder = nn.Sequential(
+            *(layer for sizes in pairwise(dims) for layer in (output_layer(*sizes), nn.Tanh()))
+        )
+        self.output = output_layer(dims[-1], n_items)
         self.register_buffer("steps", torch.zeros(()))
 
     def forward(self, items: Tensor, lengths: Tensor) -> Tensor:
@@ -66,8 +77,9 @@ class MultVAE(ProfileRecommender):
     drawn code and weighs more the more items a profile has.
     """
 
-    hidden_dim: PositiveInt = 600
-    """Width of the hidden layer on either side."""
+    hidden_dims: tuple[PositiveInt, ...] = (600,)
+    """Widths of the hidden layers before the code; those behind it have the same in reverse. Small data may do best
+    without any, ()."""
     embedding_dim: PositiveInt = 200
     """Length of the code between encoder and decoder."""
     dropout: Fraction = 0.5
@@ -88,7 +100,7 @@ class MultVAE(ProfileRecommender):
     """Metric of the validation data that picks the best epoch, any name of `recsys.metrics`."""
 
     def _network(self) -> MultVAENet:
-        return MultVAENet(len(self.items_), self.hidden_dim, self.embedding_dim, self.dropout)
+        return MultVAENet(len(self.items_), self.hidden_dims, self.embedding_dim, self.dropout)
 
     def _logits(self, net: Any, batch: ProfileBatch) -> Tensor:
         return net(batch.items, batch.lengths)
