@@ -116,7 +116,7 @@ def test_data_without_any_column_is_refused() -> None:
 def test_scores_of_the_catalog_are_those_of_all_pairs(
     model: Any, context: dict[str, Any] | None, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(field, "PAIR_CHUNK", chunk)
+    monkeypatch.setattr(field, "CPU_PAIRS", chunk)
     one = quick(model).fit(field_data())
     lists = one.recommend(ALL_USERS[:4], k=9, filter_seen=False, context=context)
     assert len(lists) == 4 * 4

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from recsys.errors import ParameterError
-from recsys.kernels.parallel import SMALL, n_threads, over_rows
+from recsys.kernels.parallel import SMALL, n_threads, over_rows, run_all
 
 
 def processors():
@@ -90,3 +90,25 @@ def test_little_work_is_the_callers_own_unless_threads_are_asked_for(total, one)
     weights[-1] += total - weights.sum()
     assert (ranges_of(100, -1, weights) == [(0, 100)]) == one
     assert len(ranges_of(100, 2, weights)) > 1
+
+
+def test_calls_that_make_calls_do_not_wait_for_each_other_forever():
+    done = []
+
+    def inner():
+        run_all([lambda: done.append(1)] * 8, 4)
+
+    run_all([inner] * 50, 8)
+    assert len(done) == 400
+
+
+def test_an_error_of_any_thread_is_raised_when_all_have_ended():
+    ended = []
+
+    def fail():
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run_all([fail, *[lambda: ended.append(1)] * 20], 3)
+    run_all([lambda: ended.append(2)], 3)
+    assert ended[-1] == 2

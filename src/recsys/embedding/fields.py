@@ -82,6 +82,12 @@ class FieldEmbedding(nn.Module):
         vectors = self.table(torch.where(codes >= 0, codes + self.start, -1))
         return vectors if values is None else vectors * values[..., None].to(vectors.dtype)
 
+    def total(self, codes: Tensor, values: Tensor | None = None) -> Tensor:
+        """Codes (B, S) and values (B, S), by default ones, to the sum of all slots' vectors, times their values: (B, dim)."""
+        if values is not None and self._sums_on_cpu(codes, values):
+            return self._sums(codes, values, torch.zeros_like(self.slots), 1)[:, 0]
+        return self.slot_vectors(codes, values).sum(1)
+
     def forward(self, codes: Tensor, values: Tensor | None = None) -> Tensor:
         """Codes (B, S) and values (B, S), by default ones, to vectors (B, F, dim)."""
         if values is not None and self._sums_on_cpu(codes, values):

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from recsys.embedding.memory import new_table_like
 from recsys.embedding.row_optimizer import RowOptimizer
 from recsys.errors import ParameterError
 from recsys.kernels import sparse_step
@@ -63,8 +64,8 @@ class SparseAdam(RowOptimizer):
     def _new_state(self, parameter: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
         return {
             "step": torch.zeros(()),
-            "mean": torch.zeros_like(parameter),
-            "square": torch.zeros_like(parameter),
+            "mean": new_table_like(parameter),
+            "square": new_table_like(parameter),
         }
 
     def _constants(self, state: dict[str, Tensor], group: dict[str, Any]) -> tuple[float, ...]:
@@ -130,7 +131,7 @@ class RowwiseAdagrad(RowOptimizer):
         super().__init__(params, {"lr": lr, "eps": eps, "weight_decay": weight_decay}, generator)
 
     def _new_state(self, parameter: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
-        return {"sum": parameter.new_zeros(parameter.shape[:1])}
+        return {"sum": new_table_like(parameter, parameter.shape[:1])}
 
     def _constants(self, state: dict[str, Tensor], group: dict[str, Any]) -> tuple[float, ...]:
         return group["lr"], group["eps"]
@@ -177,7 +178,7 @@ class FTRL(RowOptimizer):
     def _new_state(self, parameter: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
         scale = group["beta"] / group["lr"] + group["l2"]
         z = -scale * parameter - group["l1"] * parameter.sign()
-        return {"z": z, "n": torch.zeros_like(parameter), "rate": torch.tensor(group["lr"], dtype=torch.float64)}
+        return {"z": z, "n": new_table_like(parameter), "rate": torch.tensor(group["lr"], dtype=torch.float64)}
 
     def _step(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         state = self.state[parameter]

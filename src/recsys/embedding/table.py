@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recsys.embedding.memory import new_table
 from recsys.errors import ParameterError
 from recsys.kernels import gpu
 
@@ -112,4 +113,9 @@ def new_rows(name: str, num: int, dim: int, std: float, dtype: torch.dtype) -> T
         raise ParameterError(f"{name} needs std at least 0, got std={std}")
     if dtype not in (torch.float32, torch.float64, torch.bfloat16):
         raise ParameterError(f"{name}: dtype={dtype} is not allowed; give torch.float32, float64 or bfloat16")
-    return torch.cat([torch.zeros(1, dim), torch.randn(num, dim) * std]).to(dtype)
+    weight = new_table((num + 1, dim), dtype)
+    if dtype == torch.float32:
+        weight[1:].normal_(0, std)
+    else:
+        weight[1:] = torch.randn(num, dim) * std
+    return weight

@@ -34,8 +34,8 @@ from recsys.params import NonNegative, PositiveInt
 from recsys.training import Examples, Negatives, Processes, StreamedExamples, join, make_optimizers, seeded
 from recsys.training.optimizers import Rule
 
-PAIR_CHUNK = 32_768
-"""Pairs of user and item whose fields are held at a time when the catalog is ranked."""
+CPU_PAIRS, GPU_PAIRS = 1 << 12, 1 << 15
+"""Pairs of user and item whose layers are held at a time when the catalog is ranked: on a CPU they stay in its cache."""
 
 
 SHARD_BYTES = 2**30
@@ -349,13 +349,14 @@ class FieldRecommender(NeuralRecommender):
             context = self._context(query)
             some = at(users, self._to_device(query.users))
             people = self._side(joined(some, unknown(len(query), catalog), context))
-            for first in range(0, len(self.items_), PAIR_CHUNK):
+            n_pairs = GPU_PAIRS if catalog[0].is_cuda else CPU_PAIRS
+            for first in range(0, len(self.items_), n_pairs):
                 # The last row of the item table stands for an unknown item, which is no candidate.
-                chunk = slice(first, min(first + PAIR_CHUNK, len(self.items_)))
+                chunk = slice(first, min(first + n_pairs, len(self.items_)))
                 part = catalog[0][chunk], catalog[1][chunk]
                 n = len(part[0])
                 things = self._side(joined(unknown(n, users), part, unknown(n, context)))
-                step = max(1, PAIR_CHUNK // n)
+                step = max(1, n_pairs // n)
                 for start in range(0, len(query), step):
                     rows = slice(start, start + step)
                     some_people = tuple(tensor[rows] for tensor in people)

@@ -3,9 +3,10 @@
 import functools
 import itertools
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import numpy as np
@@ -45,29 +46,63 @@ def n_threads(n_jobs: int) -> int:
 
 SMALL = 4096
 """Summed weights below which all processors are no faster than one: threads cost more to start and to wait for."""
+HELPERS = 256
+"""Threads beside the calling ones that may work at a time, over all calls; they are started as they are needed."""
+
+
+@functools.cache
+def _helpers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(HELPERS, thread_name_prefix="recsys")
+
+
+if hasattr(os, "register_at_fork"):
+    # A forked process has none of the threads.
+    os.register_at_fork(after_in_child=_helpers.cache_clear)
 
 
 def over_rows(
-    function: Callable[[int, int], None], n_rows: int, n_jobs: int = -1, weights: NDArray[np.integer] | None = None
+    function: Callable[[int, int], None],
+    n_rows: int,
+    n_jobs: int = -1,
+    weights: NDArray[np.integer] | None = None,
+    ranges: int = 8,
 ) -> None:
-    """Call `function(start, stop)` on contiguous ranges that cover all rows, a few ranges a thread.
+    """Call `function(start, stop)` on contiguous ranges that cover all rows, `ranges` of them a thread.
 
     `weights` (n_rows,) is the cost of each row, for ranges of equal cost; without it rows cost the same. Where `n_jobs`
-    is negative and the weights are few, the calling thread does it all.
+    is negative and the weights are few, the calling thread does it all. It always does its share.
     """
     few = n_jobs < 0 and weights is not None and weights.sum() < SMALL
     threads = 1 if few else min(n_threads(n_jobs), max(n_rows, 1))
     if threads == 1:
         function(0, n_rows)
         return
-    n_ranges = min(n_rows, 8 * threads)
+    n_ranges = min(n_rows, ranges * threads)
     if weights is None:
         edges = np.linspace(0, n_rows, n_ranges + 1).astype(np.int64)
     else:
         # One more than its weight, so that empty rows are spread too.
         cost = np.concatenate([[0], np.cumsum(weights.astype(np.float64) + 1)])
         edges = np.searchsorted(cost, np.linspace(0, cost[-1], n_ranges + 1)).astype(np.int64)
-    with ThreadPoolExecutor(threads) as pool:
-        calls = [pool.submit(function, int(a), int(b)) for a, b in itertools.pairwise(edges) if b > a]
-        for call in calls:
-            call.result()
+    run_all([functools.partial(function, a, b) for a, b in itertools.pairwise(edges.tolist()) if b > a], threads)
+
+
+def run_all(calls: Sequence[Callable[[], None]], threads: int) -> None:
+    """Make all calls, on so many threads, of which the calling one is the first. The first error is raised."""
+    left = deque(calls)
+
+    def work() -> None:
+        with suppress(IndexError):
+            while True:
+                call = left.popleft()
+                call()
+
+    helpers = [_helpers().submit(work) for _ in range(min(threads, len(calls)) - 1)]
+    try:
+        work()
+    finally:
+        # None is waited for that has not begun: all threads may be waiting so, where calls make calls.
+        begun = [helper for helper in helpers if not helper.cancel()]
+        wait(begun)
+    for helper in begun:
+        helper.result()

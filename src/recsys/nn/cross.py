@@ -1,14 +1,15 @@
 """Cross networks: products of the inputs with each other, one degree a layer.
 
 With x_0 the input, a layer adds to x_l the product, number by number, of x_0 and something linear in x_l; nothing
-else is nonlinear, except within the experts of `MixCross`.
+else is nonlinear, except within the experts of `MixCross`. What the first layer takes of x_0 before that is linear in
+it too, `first_sums`, and may be handed over by who knows it as a sum of parts.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recsys.nn.mlp import linear
+from recsys.nn.mlp import linear, product
 
 
 class VectorCross(nn.Module):
@@ -22,11 +23,15 @@ class VectorCross(nn.Module):
         self.weight = nn.Parameter(torch.empty(n_layers, dim).normal_(0, dim**-0.5))
         self.bias = nn.Parameter(torch.zeros(n_layers, dim))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def first_sums(self, x: Tensor) -> Tensor:
+        """x_0 . w_0: (B, D) to (B,)."""
+        return x @ self.weight[0]
+
+    def forward(self, x: Tensor, sums: Tensor | None = None) -> Tensor:
         """Rows (B, D) to rows of the same shape."""
-        first = x
-        for weight, bias in zip(self.weight, self.bias, strict=True):
-            x = first * (x @ weight)[:, None] + bias + x
+        first, sums = x, self.first_sums(x) if sums is None else sums
+        for at, bias in enumerate(self.bias):
+            x = first * (x @ self.weight[at] if at else sums)[:, None] + bias + x
         return x
 
 
@@ -44,11 +49,19 @@ class MatrixCross(nn.Module):
             for _ in range(n_layers)
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def first_sums(self, x: Tensor) -> Tensor:
+        """W_0 x_0, or V_0 x_0 with a rank: (B, D) to (B, D) or (B, rank)."""
+        layer = self.layers[0]
+        return product(layer[0] if isinstance(layer, nn.Sequential) else layer, x)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, sums: Tensor | None = None) -> Tensor:
         """Rows (B, D) to rows of the same shape."""
-        first = x
-        for layer in self.layers:
-            x = first * layer(x) + x
+        first, rest = x, list(self.layers)
+        if sums is not None:
+            layer = rest.pop(0)
+            x = torch.addcmul(x, first, layer[1](sums) if isinstance(layer, nn.Sequential) else sums + layer.bias)
+        for layer in rest:
+            x = torch.addcmul(x, first, layer(x))
         return x
 
 
@@ -67,13 +80,22 @@ class MixCross(nn.Module):
         self.bias = nn.Parameter(torch.zeros(n_layers, dim))
         self.gate = nn.ModuleList(nn.Linear(dim, n_experts, bias=False) for _ in range(n_layers))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def first_sums(self, x: Tensor) -> Tensor:
+        """V_0k^T x_0 of all experts, and what gates them: (B, D) to (B, K rank + K)."""
+        return self._sums(0, x)
+
+    def _sums(self, layer: int, x: Tensor) -> Tensor:
+        narrow = torch.einsum("bd,kdr->bkr", x, self.down[layer]).flatten(1)
+        return torch.cat([narrow, self.gate[layer](x)], 1)
+
+    def forward(self, x: Tensor, sums: Tensor | None = None) -> Tensor:
         """Rows (B, D) to rows of the same shape."""
-        first = x
-        for down, core, up, bias, gate in zip(self.down, self.core, self.up, self.bias, self.gate, strict=True):
-            narrow = torch.tanh(torch.einsum("bd,kdr->bkr", x, down))
+        first, n_experts = x, len(self.gate[0].weight)  # type: ignore[arg-type]
+        for at, (core, up, bias) in enumerate(zip(self.core, self.up, self.bias, strict=True)):
+            sums = self._sums(at, x) if at or sums is None else sums
+            narrow = torch.tanh(sums[:, :-n_experts].unflatten(1, (n_experts, -1)))
             narrow = torch.tanh(torch.einsum("bkr,ksr->bks", narrow, core))
             # The gates add up to 1, so that the bias needs none.
-            mixed = torch.einsum("bk,bks,kds->bd", F.softmax(gate(x), 1), narrow, up)
-            x = first * (mixed + bias) + x
+            mixed = torch.einsum("bk,bks,kds->bd", F.softmax(sums[:, -n_experts:], 1), narrow, up)
+            x = torch.addcmul(x, first, mixed + bias)
         return x

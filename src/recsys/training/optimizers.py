@@ -48,7 +48,9 @@ def _dense(rule: Rule, groups: list[dict[str, object]], learning_rate: float) ->
         return torch.optim.Adam(groups, learning_rate, fused=True)
     if rule == "sgd":
         return torch.optim.SGD(groups, learning_rate)
-    return torch.optim.Adagrad(groups, learning_rate)
+    # Torch has it in one pass on the CPU alone.
+    on_cpu = all(one.device.type == "cpu" for group in groups for one in group["params"])  # type: ignore[attr-defined]
+    return torch.optim.Adagrad(groups, learning_rate, fused=on_cpu)
 
 
 def _sparse(rule: Rule, tables: list[nn.Parameter], learning_rate: float, decay: float) -> Optimizer:

@@ -61,17 +61,20 @@ class DCNNet(FieldNet):
         return self.logit(last).squeeze(1)
 
     def side(self, parts: Parts) -> Parts:
-        """The fields' vectors side by side (B, F D) and, where the deep network reads those, its first layer's sums (B, H)."""
+        """The fields' vectors side by side (B, F D), the cross network's first sums, and, where the deep network reads
+        the vectors, its first layer's sums (B, H)."""
         x = parts[0].flatten(1)
-        return (x,) if self._one_after_the_other else (x, product(self.deep[0], x))
+        sides = x, self.cross.first_sums(x)
+        return sides if self._one_after_the_other else (*sides, product(self.deep[0], x))
 
     def pairs(self, people: Parts, things: Parts) -> Tensor:
         """Logits (B, C) of every pair."""
-        crossed = self.cross((people[0][:, None] + things[0]).flatten(0, 1))
+        x, sums = ((left[:, None] + right).flatten(0, 1) for left, right in zip(people[:2], things[:2], strict=True))
+        crossed = self.cross(x, sums)
         if self._one_after_the_other:
             last = self.deep(crossed)
         else:
-            last = torch.cat([crossed, self.deep[1:](both(people[1], things[1], self.deep[0]))], 1)
+            last = torch.cat([crossed, self.deep[1:](both(people[2], things[2], self.deep[0]))], 1)
         return self.logit(last).view(len(people[0]), -1)
 
 

@@ -39,7 +39,7 @@ class DeepFMNet(FieldNet):
 
     def embed(self, codes: Tensor, values: Tensor) -> Parts:
         """Slots (B, S) and values (B, S) to linear parts (B,) and field vectors (B, F, D)."""
-        return self.linear.slot_vectors(codes, values).sum((1, 2)), self.embedding(codes, values)
+        return self.linear.total(codes, values)[:, 0], self.embedding(codes, values)
 
     def head(self, parts: Parts) -> Tensor:
         """Linear parts (B,) and field vectors (B, F, D) to logits (B,)."""

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recsys.embedding import FieldEmbedding
 from recsys.families import FieldRecommender
 from recsys.families.field import FieldNet, Parts
 from recsys.nn.interactions import pairwise_products
-from recsys.nn.mlp import hidden_layers, mlp
+from recsys.nn.mlp import both, hidden_layers, mlp, product
 from recsys.params import Fraction, NonNegative, PositiveInt
 
 
@@ -88,13 +89,58 @@ class DLRMNet(FieldNet):
 
     def head(self, parts: Parts) -> Tensor:
         """Numbers (B, N) and field vectors (B, F, D) to logits (B,)."""
-        numbers, vectors = parts
-        if len(self.numbers):
-            vectors = torch.cat([self.bottom(numbers)[:, None], vectors], 1)
+        return self.top(self._inputs(self._with_numbers(*parts))).squeeze(1)
+
+    def _with_numbers(self, numbers: Tensor, vectors: Tensor) -> Tensor:
+        """All vectors (B, V, D): before the fields' the one that the bottom network makes of the numbers, if there are any."""
+        return torch.cat([self.bottom(numbers)[:, None], vectors], 1) if len(self.numbers) else vectors
+
+    def _inputs(self, vectors: Tensor) -> Tensor:
+        """Vectors (B, V, D) to what the top network reads."""
         if self.interaction == "cat" or self.alone:
-            return self.top(vectors.flatten(1)).squeeze(1)
+            return vectors.flatten(1)
         products = pairwise_products(vectors)
-        return self.top(torch.cat([vectors[:, 0], products], 1) if len(self.numbers) else products).squeeze(1)
+        return torch.cat([vectors[:, 0], products], 1) if len(self.numbers) else products
+
+    def side(self, parts: Parts) -> Parts:
+        """Numbers (B, N), field vectors (B, F, D), all vectors (B, V, D), which of them are not 0, (B, V), and the top
+        network's first sums of them (B, H).
+
+        The vector of the numbers is among them where the side has any that is not 0.
+        """
+        numbers, vectors = parts
+        own = self._with_numbers(numbers, vectors) if bool(numbers.any()) else self._without_numbers(vectors)
+        return numbers, vectors, own, own.any(2), product(self.top[0], self._inputs(own))
+
+    def _without_numbers(self, vectors: Tensor) -> Tensor:
+        return F.pad(vectors, (0, 0, int(len(self.numbers) > 0), 0))
+
+    def pairs(self, people: Parts, things: Parts) -> Tensor:
+        """Logits (B, C) of every pair: products within a side are the side's, those across come of one matrix product."""
+        if bool(things[0].any()):
+            if bool(people[0].any()):
+                # What the bottom network makes of both sides' numbers is no sum.
+                return super().pairs(people[:2], things[:2])
+            left = self._without_numbers(people[1])
+        else:
+            left = self._with_numbers(*people[:2])
+        sums = both(product(self.top[0], self._inputs(left)), things[4], self.top[0])
+        if self.interaction == "dot" and not self.alone:
+            self._add_products_across(sums, left, things[2], things[3])
+        return self.top[1:](sums).view(len(left), -1)
+
+    def _add_products_across(self, sums: Tensor, left: Tensor, right: Tensor, used: Tensor) -> None:
+        """Add W z of the products z between vectors (B, V, D) and (C, V, D) to sums (B C, H), in place."""
+        # A side has no vector in the other one's fields.
+        mine, theirs = (torch.nonzero(one.any(0))[:, 0] for one in (left.any(2), used))
+        i, j = mine.repeat_interleave(len(theirs)), theirs.repeat(len(mine))
+        later, earlier = torch.maximum(i, j), torch.minimum(i, j)
+        n_products = left.shape[1] * (left.shape[1] - 1) // 2
+        place = (later * (later - 1) // 2 + earlier).clamp(max=n_products - 1)
+        weight = self.top[0].weight[:, -n_products:].index_select(1, place) * (i != j)
+        products = left[:, mine].flatten(0, 1) @ right[:, theirs].flatten(0, 1).T
+        products = products.view(len(left), len(mine), len(right), len(theirs)).transpose(1, 2).reshape(len(sums), -1)
+        sums.addmm_(products, weight.T)
 
 
 class DLRM(FieldRecommender):

@@ -66,7 +66,7 @@ class FMNet(FieldNet):
     def embed(self, codes: Tensor, values: Tensor) -> Parts:
         """Slots (B, S) and values (B, S) to linear parts (B,) and vectors times values (B, S, (order - 1) D)."""
         # Slots of one field are not summed: products of features of one field count too.
-        return self.linear.slot_vectors(codes, values).sum((1, 2)), self.embedding.slot_vectors(codes, values)
+        return self.linear.total(codes, values)[:, 0], self.embedding.slot_vectors(codes, values)
 
     def head(self, parts: Parts) -> Tensor:
         """Linear parts (B,) and vectors (B, S, (order - 1) D) to scores (B,)."""

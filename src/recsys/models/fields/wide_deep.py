@@ -74,7 +74,7 @@ class WideDeepNet(FieldNet):
         if self.wide is None:
             return nothing.sum((1, 2)), vectors
         return (
-            self.wide.linear.slot_vectors(codes, values).sum((1, 2)),
+            self.wide.linear.total(codes, values)[:, 0],
             vectors,
             *self.wide.crossed.parts(codes, values),
         )
