@@ -1,8 +1,6 @@
 """NeuMF, Mult-VAE and EASE on MovieLens 1M, the split of the ∞-AE paper."""
 
 import os
-import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +11,7 @@ from reproduce import Row
 
 import recsys
 from recsys import EASE, Dataset, MultVAE, NeuMF, Popular, Recommender
-from reproductions.ml1m_ncf import BOTH, SEEDS, at_its_best, seed
+from reproductions.ml1m_ncf import BOTH, n_fits, seed, trial
 
 TITLE = "MovieLens 1M, the split of the ∞-AE paper"
 PROTOCOL = """Every rating is an interaction; parts for training, validation and testing as published (791,718, 99,692 and
@@ -56,9 +54,9 @@ class Parts(NamedTuple):
 def run() -> Iterator[Row]:
     parts = read(Path(os.environ["RECSYS_DATA"], "ml-1m"))
     for name, (options, published) in GRIDS.items():
-        best = max((trial(option, parts) for option in options), key=lambda found: found[0])[1]
-        n_fits = SEEDS if hasattr(best, "epochs") else 1
-        found = [measured(best, number, parts) for number in range(n_fits)]
+        trials = [trial(option, parts.fit, parts.validation) for option in options]
+        best = max(trials, key=lambda found: found[0])[1]
+        found = [measured(best, number, parts) for number in range(n_fits(best))]
         yield {"model": name, **figures(found), "published NDCG@10": published, "options": repr(best)}
 
 
@@ -71,16 +69,6 @@ def read(folder: Path) -> Parts:
         return Dataset(rows, item_features=catalog)
 
     return Parts(part(0), part(1), part(0, 1), part(2))
-
-
-def trial(option: Recommender, parts: Parts) -> tuple[float, Recommender]:
-    """NDCG@10 of an option on the validation part, and the option with its epochs."""
-    start = time.perf_counter()
-    fitted = option.clone().fit(parts.fit, validation_data=parts.validation)
-    value, chosen = recsys.evaluate(fitted, parts.validation, ["ndcg@10"])["ndcg@10"], at_its_best(fitted)
-    seconds = time.perf_counter() - start
-    print(f"  validation NDCG@10 {value:.4f} in {seconds:.0f} s: {chosen!r}", file=sys.stderr, flush=True)
-    return value, chosen
 
 
 def measured(best: Recommender, number: int, parts: Parts) -> list[float]:

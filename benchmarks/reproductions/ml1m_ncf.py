@@ -80,8 +80,7 @@ def run() -> Iterator[Row]:
 
 def row(best: Recommender, parts: Parts, published: str) -> Row:
     """Figures of a model fitted to all training data, a network several times."""
-    n_fits = SEEDS if isinstance(best, NeuralRecommender) else 1
-    given, full = zip(*(ranks(best, number, parts) for number in range(n_fits)), strict=True)
+    given, full = zip(*(ranks(best, number, parts) for number in range(n_fits(best))), strict=True)
     return {
         **figures(given, "among 99"),
         **figures(full, "in full"),
@@ -94,6 +93,11 @@ def ranks(best: Recommender, number: int, parts: Parts) -> tuple[np.ndarray, np.
     """Ranks of the test items among their 99 and among all, of one fit to all training data."""
     fitted = best.clone(**seed(best, number)).fit(parts.train)
     return given_ranks(fitted, parts.test), full_ranks(fitted, parts.test)
+
+
+def n_fits(model: Recommender) -> int:
+    """One, or several of a network, each with a seed of its own."""
+    return SEEDS if isinstance(model, NeuralRecommender) else 1
 
 
 def seed(model: Recommender, number: int) -> Mapping[str, int]:
@@ -120,15 +124,18 @@ def read(folder: Path) -> Parts:
 
 def picked(options: Sequence[Recommender], parts: Parts) -> Recommender:
     """The best of the options on the validation items, to be fitted for as many epochs as were best there."""
-    return max((trial(model, parts) for model in options), key=lambda found: found[0])[1]
+    trials = [trial(model, parts.fit, parts.validation, ("sampled", 99)) for model in options]
+    return max(trials, key=lambda found: found[0])[1]
 
 
-def trial(model: Recommender, parts: Parts) -> tuple[float, Recommender]:
-    """NDCG@10 of an option on the validation items, and the option with its epochs."""
+def trial(
+    model: Recommender, fit: Dataset, validation: Dataset, candidates: tuple[str, int] | None = None
+) -> tuple[float, Recommender]:
+    """NDCG@10 of an option on the validation items, among all others or some, and the option with its epochs."""
     start = time.perf_counter()
     # A network picks its epoch on the validation items, which others do not read.
-    fitted = model.clone().fit(parts.fit, validation_data=parts.validation)
-    found = recsys.evaluate(fitted, parts.validation, ["ndcg@10"], candidates=("sampled", 99))
+    fitted = model.clone().fit(fit, validation_data=validation)
+    found = recsys.evaluate(fitted, validation, ["ndcg@10"], candidates=candidates)
     value, chosen = next(iter(found.values())), at_its_best(fitted)
     seconds = time.perf_counter() - start
     print(f"  validation NDCG@10 {value:.4f} in {seconds:.0f} s: {chosen!r}", file=sys.stderr, flush=True)

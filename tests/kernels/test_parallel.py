@@ -112,3 +112,18 @@ def test_an_error_of_any_thread_is_raised_when_all_have_ended():
         run_all([fail, *[lambda: ended.append(1)] * 20], 3)
     run_all([lambda: ended.append(2)], 3)
     assert ended[-1] == 2
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_no_kind_of_error_of_a_call_is_taken_for_the_end_of_the_calls(threads):
+    def fail():
+        raise IndexError("of the call")
+
+    with pytest.raises(IndexError, match="of the call"):
+        run_all([fail] * 10, threads)
+
+
+@pytest.mark.parametrize("threads", [1, 3, 50])
+def test_results_come_in_the_order_of_the_calls(threads):
+    assert run_all([lambda at=at: at * at for at in range(20)], threads) == [at * at for at in range(20)]
+    assert run_all([], threads) == []

@@ -97,3 +97,11 @@ def test_parameters_are_as_many_as_the_papers_say():
         "low rank": LAYERS * (2 * DIM * 2 + DIM),
         "mix": LAYERS * (3 * (2 * DIM * 2 + 2**2) + DIM + 3 * DIM),
     }
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_first_sums_add_up_over_parts_of_the_input(name):
+    net, left, right = randomized(NETS[name]()), torch.randn(5, DIM).double(), torch.randn(5, DIM).double()
+    sums = net.first_sums(left) + net.first_sums(right)
+    torch.testing.assert_close(net(left + right, sums), net(left + right))
+    assert not torch.allclose(net(left + right, sums + 1), net(left + right))

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recsys.embedding.memory import new_table
+from recsys.embedding.memory import new_table, new_table_like
 from recsys.errors import ParameterError
 from recsys.kernels import gpu
 
@@ -97,7 +97,7 @@ class Embedding(nn.Module):
     def spread_rows(self, places: Tensor, n_rows: int) -> None:
         """A new parameter of n_rows rows, with the old ones at `places` and new ones between."""
         old = self.weight.detach()
-        weight = torch.empty(n_rows, old.shape[1], dtype=old.dtype, device=old.device)
+        weight = new_table_like(old, (n_rows, old.shape[1]))
         new = torch.ones(n_rows, dtype=torch.bool, device=old.device)
         new[places] = False
         weight[places] = old
@@ -115,6 +115,7 @@ def new_rows(name: str, num: int, dim: int, std: float, dtype: torch.dtype) -> T
         raise ParameterError(f"{name}: dtype={dtype} is not allowed; give torch.float32, float64 or bfloat16")
     weight = new_table((num + 1, dim), dtype)
     if dtype == torch.float32:
+        # In place: a copy of a table is gigabytes too. Other types are drawn in this one, and start alike.
         weight[1:].normal_(0, std)
     else:
         weight[1:] = torch.randn(num, dim) * std

@@ -5,14 +5,15 @@ but the gradients of the two sides. He et al., "Neural Collaborative Filtering",
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from recsys.kernels.parallel import FAST, n_threads, one_blas_thread
+from recsys.kernels.parallel import FAST, n_threads, one_blas_thread, run_all
 
 Floats = NDArray[np.float32]
 
@@ -144,10 +145,7 @@ def pair_gradients(pairs: Pairs, n_jobs: int = -1) -> tuple[float, Gradients]:
         return _blocks(pairs.rows(start, stop), gradients), gradients
 
     with one_blas_thread():
-        if threads == 1:
-            return run(0, n_users)
-        with ThreadPoolExecutor(threads) as pool:
-            parts = list(pool.map(run, edges[:-1], edges[1:]))
+        parts = run_all([partial(run, *some) for some in pairwise(edges)], threads)
     loss, (_, of_things, of_weights) = parts[0]
     for more, part in parts[1:]:
         loss += more

@@ -6,14 +6,16 @@ import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, suppress
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from recsys.errors import ParameterError
+
+T = TypeVar("T")
 
 # Sums in any order and divisions without a check for 0: without these LLVM leaves the loops over D scalar.
 FAST: dict[str, Any] = {"fastmath": {"reassoc", "contract"}, "error_model": "numpy"}
@@ -61,13 +63,9 @@ if hasattr(os, "register_at_fork"):
 
 
 def over_rows(
-    function: Callable[[int, int], None],
-    n_rows: int,
-    n_jobs: int = -1,
-    weights: NDArray[np.integer] | None = None,
-    ranges: int = 8,
+    function: Callable[[int, int], None], n_rows: int, n_jobs: int = -1, weights: NDArray[np.integer] | None = None
 ) -> None:
-    """Call `function(start, stop)` on contiguous ranges that cover all rows, `ranges` of them a thread.
+    """Call `function(start, stop)` on contiguous ranges that cover all rows, a few ranges a thread.
 
     `weights` (n_rows,) is the cost of each row, for ranges of equal cost; without it rows cost the same. Where `n_jobs`
     is negative and the weights are few, the calling thread does it all. It always does its share.
@@ -77,7 +75,7 @@ def over_rows(
     if threads == 1:
         function(0, n_rows)
         return
-    n_ranges = min(n_rows, ranges * threads)
+    n_ranges = min(n_rows, 8 * threads)
     if weights is None:
         edges = np.linspace(0, n_rows, n_ranges + 1).astype(np.int64)
     else:
@@ -87,15 +85,17 @@ def over_rows(
     run_all([functools.partial(function, a, b) for a, b in itertools.pairwise(edges.tolist()) if b > a], threads)
 
 
-def run_all(calls: Sequence[Callable[[], None]], threads: int) -> None:
-    """Make all calls, on so many threads, of which the calling one is the first. The first error is raised."""
-    left = deque(calls)
+def run_all(calls: Sequence[Callable[[], T]], threads: int) -> list[T]:
+    """What all calls return, made on so many threads, of which the calling one is the first. An error is raised."""
+    left, results = deque(enumerate(calls)), {}
 
     def work() -> None:
-        with suppress(IndexError):
-            while True:
-                call = left.popleft()
-                call()
+        while True:
+            try:
+                at, call = left.popleft()
+            except IndexError:
+                return
+            results[at] = call()
 
     helpers = [_helpers().submit(work) for _ in range(min(threads, len(calls)) - 1)]
     try:
@@ -106,3 +106,4 @@ def run_all(calls: Sequence[Callable[[], None]], threads: int) -> None:
         wait(begun)
     for helper in begun:
         helper.result()
+    return [results[at] for at in range(len(calls))]

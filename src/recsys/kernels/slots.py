@@ -4,7 +4,6 @@ A row of a data set has slots, each a code (-1 is nothing) and a value. What is 
 table, and slots of one owner are added up.
 """
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,10 +11,10 @@ from numba import njit
 from numpy.typing import NDArray
 
 from recsys.errors import DataError
-from recsys.kernels.parallel import FAST, n_threads, over_rows, run_all
+from recsys.kernels.parallel import FAST, over_rows
 
 SMALL = 1 << 21
-"""Numbers looked up below which threads make it no faster: those of torch's own steps still spin beside them."""
+"""Numbers looked up below which starting threads takes longer than the rest."""
 
 
 class Layout(NamedTuple):
@@ -45,13 +44,14 @@ def _gather(start, stop, codes, values, first, owner, weight, out):  # pragma: n
 
 
 @njit(cache=True, nogil=True, **FAST)
-def _scatter(slots, codes, values, first, owner, gradient, out):  # pragma: no cover
-    for s in slots:
-        for b in range(len(codes)):
-            if codes[b, s] >= 0:
-                row, value, vector = out[codes[b, s] + first[s]], values[b, s], gradient[b, owner[s]]
-                for d in range(len(row)):
-                    row[d] += value * vector[d]
+def _scatter(start, stop, codes, values, first, owner, field, gradient, out):  # pragma: no cover
+    for s in range(len(first)):
+        if start <= field[s] < stop:
+            for b in range(len(codes)):
+                if codes[b, s] >= 0:
+                    row, value, vector = out[codes[b, s] + first[s]], values[b, s], gradient[b, owner[s]]
+                    for d in range(len(row)):
+                        row[d] += value * vector[d]
 
 
 @njit(cache=True, nogil=True, **FAST)
@@ -76,7 +76,7 @@ def gather_slots(
     def gather(start: int, stop: int) -> None:
         _gather(start, stop, codes, values, layout.first, layout.owner, weight, out)
 
-    over_rows(gather, len(codes), _jobs(codes.size * weight.shape[1], n_jobs), ranges=2)
+    over_rows(gather, len(codes), _jobs(codes.size * weight.shape[1], n_jobs))
     return out
 
 
@@ -94,14 +94,10 @@ def scatter_slots(
     """
     out = np.zeros((n_rows, gradient.shape[2]), gradient.dtype)
 
-    def scatter(slots: NDArray[np.int64]) -> None:
-        _scatter(slots, codes, values, layout.first, layout.owner, gradient, out)
+    def scatter(start: int, stop: int) -> None:
+        _scatter(start, stop, codes, values, layout.first, layout.owner, layout.field, gradient, out)
 
-    fields = [np.flatnonzero(layout.field == field) for field in np.unique(layout.field)]
-    # Those with the most slots first, so that no thread is left alone with one.
-    fields.sort(key=len, reverse=True)
-    jobs = n_threads(_jobs(codes.size * out.shape[1], n_jobs))
-    run_all([partial(scatter, slots) for slots in fields], jobs)
+    over_rows(scatter, int(layout.field.max(initial=-1)) + 1, _jobs(codes.size * out.shape[1], n_jobs))
     return out
 
 

@@ -56,13 +56,15 @@ class MatrixCross(nn.Module):
 
     def forward(self, x: Tensor, sums: Tensor | None = None) -> Tensor:
         """Rows (B, D) to rows of the same shape."""
-        first, rest = x, list(self.layers)
-        if sums is not None:
-            layer = rest.pop(0)
-            x = torch.addcmul(x, first, layer[1](sums) if isinstance(layer, nn.Sequential) else sums + layer.bias)
-        for layer in rest:
-            x = torch.addcmul(x, first, layer(x))
+        first = x
+        for at, layer in enumerate(self.layers):
+            x = torch.addcmul(x, first, layer(x) if at or sums is None else self._from_sums(sums))
         return x
+
+    def _from_sums(self, sums: Tensor) -> Tensor:
+        """What the first layer makes of its sums."""
+        layer = self.layers[0]
+        return layer[1](sums) if isinstance(layer, nn.Sequential) else sums + layer.bias
 
 
 class MixCross(nn.Module):

@@ -47,6 +47,11 @@ def anova(e: Tensor, order: int) -> Tensor:
     return pairwise_interaction(e) if order == 2 else anova_degrees(e, order)[:, order].sum(1)
 
 
+def place_of_product(later: Tensor, earlier: Tensor) -> Tensor:
+    """Where `pairwise_products` has the dot product of these vectors, of which `earlier` come before `later`."""
+    return later * (later - 1) // 2 + earlier
+
+
 def pairwise_products(e: Tensor) -> Tensor:
     """Dot products of each vector with those before it, (1, 0), (2, 0), (2, 1), ...: (B, F, D) to (B, F (F - 1) / 2)."""
     n = e.shape[1]

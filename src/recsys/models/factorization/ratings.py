@@ -1,7 +1,7 @@
 """What factor models of ratings share: the scale, the start, an epoch over users, and RMSE on the validation data."""
 
 from abc import abstractmethod
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from recsys.data import Dataset
 from recsys.errors import DataError
-from recsys.kernels.parallel import n_threads
+from recsys.kernels.parallel import n_threads, run_all
 from recsys.kernels.rows import new_table
 from recsys.metrics.rating import rmse
 from recsys.models.factorization.descent import DescentRecommender
@@ -115,13 +115,12 @@ class RatingFactorRecommender(DescentRecommender):
         done = np.cumsum(self._lengths[order])
         shares = np.split(order, np.searchsorted(done, done[-1] * np.arange(1, threads) / threads))
         squares = 0.0
-        with ThreadPoolExecutor(threads) as pool:
-            for turn in range(len(parts)):
-                calls = [
-                    pool.submit(self._steps, share, seed, np.float32(rate), parts[(t + turn) % len(parts)])
-                    for t, share in enumerate(shares)
-                ]
-                squares += sum(call.result() for call in calls)
+        for turn in range(len(parts)):
+            calls = [
+                partial(self._steps, share, seed, np.float32(rate), parts[(t + turn) % len(parts)])
+                for t, share in enumerate(shares)
+            ]
+            squares += sum(run_all(calls, threads))
         return squares
 
     def _validate(self, validation: Dataset) -> tuple[str, float]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from recsys.embedding import FieldEmbedding
 from recsys.families import FieldRecommender
 from recsys.families.field import FieldNet, Parts
-from recsys.nn.interactions import pairwise_products
+from recsys.nn.interactions import pairwise_products, place_of_product
 from recsys.nn.mlp import both, hidden_layers, mlp, product
 from recsys.params import Fraction, NonNegative, PositiveInt
 
@@ -136,8 +136,8 @@ class DLRMNet(FieldNet):
         i, j = mine.repeat_interleave(len(theirs)), theirs.repeat(len(mine))
         later, earlier = torch.maximum(i, j), torch.minimum(i, j)
         n_products = left.shape[1] * (left.shape[1] - 1) // 2
-        place = (later * (later - 1) // 2 + earlier).clamp(max=n_products - 1)
-        weight = self.top[0].weight[:, -n_products:].index_select(1, place) * (i != j)
+        place = self.top[0].in_features - n_products + place_of_product(later, earlier)
+        weight = self.top[0].weight.index_select(1, place)
         products = left[:, mine].flatten(0, 1) @ right[:, theirs].flatten(0, 1).T
         products = products.view(len(left), len(mine), len(right), len(theirs)).transpose(1, 2).reshape(len(sums), -1)
         sums.addmm_(products, weight.T)
