@@ -13,6 +13,7 @@ from reproduce import Row
 
 import recsys
 from recsys import ALS, EASE, GMF, NCFMLP, Dataset, ItemKNN, NeuMF, Popular, Recommender
+from recsys.evaluation import Candidates
 from recsys.families import NeuralRecommender
 
 TITLE = "Neural collaborative filtering on MovieLens 1M"
@@ -129,7 +130,7 @@ def picked(options: Sequence[Recommender], parts: Parts) -> Recommender:
 
 
 def trial(
-    model: Recommender, fit: Dataset, validation: Dataset, candidates: tuple[str, int] | None = None
+    model: Recommender, fit: Dataset, validation: Dataset, candidates: Candidates = "full"
 ) -> tuple[float, Recommender]:
     """NDCG@10 of an option on the validation items, among all others or some, and the option with its epochs."""
     start = time.perf_counter()
