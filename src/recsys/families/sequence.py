@@ -31,6 +31,10 @@ class SequenceRecommender(NeuralRecommender, FactorRecommender):
         """Item vectors that states are multiplied with, (I, D)."""
         return net.items
 
+    def _states(self, history: Tensor, lengths: Tensor) -> Tensor:
+        """What follows each history, to multiply item vectors with: codes (B, L), lengths (B,) from 1 on, to (B, D)."""
+        return self.module_(history)[torch.arange(len(lengths), device=lengths.device), lengths - 1]
+
     def _refresh(self) -> None:
         with torch.inference_mode():
             self.item_factors_ = as_table(self._item_table(self.module_))
@@ -47,10 +51,9 @@ class SequenceRecommender(NeuralRecommender, FactorRecommender):
         for start in range(0, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]
             codes = query.history[rows].last(int(lengths[rows].max()))
-            last = self._to_device(lengths[rows] - 1)
             with torch.inference_mode():
-                states = self.module_(self._to_device(codes))
-                vectors[rows] = states[torch.arange(len(rows), device=states.device), last].float().cpu().numpy()
+                states = self._states(self._to_device(codes), self._to_device(lengths[rows]))
+                vectors[rows] = states.float().cpu().numpy()
         return vectors
 
     # States follow from histories; no vector of a user is kept.
