@@ -182,7 +182,7 @@ def recbole(setting: Setting, kind: str) -> Callable[[Path], Measures]:
             train, _, test = data_preparation(config, create_dataset(config))
             clicks.threads()
             torch.manual_seed(0)
-            model = network(config, train.dataset)
+            model = without_batch_norm(network(config, train.dataset))
             trainer = Trainer(config, model)
             # `fit` has no hook at the beginning of an epoch.
             seconds = [common.seconds(partial(trainer._train_epoch, train, epoch)) for epoch in range(setting.epochs)]
@@ -191,6 +191,17 @@ def recbole(setting: Setting, kind: str) -> Callable[[Path], Measures]:
         return clicks.report(seconds, len(train.dataset), rows["label"].numpy(), scores)
 
     return run
+
+
+def without_batch_norm(model: Any) -> Any:
+    """The model with the tower that the other contenders have: that of its DCN normalizes batches, and no option says so."""
+    from recbole.model.init import xavier_normal_initialization
+    from recbole.model.layers import MLPLayers
+
+    if model.mlp_layers.use_bn:
+        model.mlp_layers = MLPLayers(model.mlp_layers.layers, model.dropout_prob)
+        model.mlp_layers.apply(xavier_normal_initialization)
+    return model
 
 
 def recbole_scores(model: Any, rows: Any, batch_size: int) -> np.ndarray:

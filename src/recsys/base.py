@@ -18,6 +18,7 @@ from recsys import persistence, request
 from recsys.data import Dataset, Features, Histories, StreamedDataset, frames
 from recsys.data.growth import grown_columns, grown_features
 from recsys.errors import DataError, LoadError, NotFittedError, ParameterError, UnsupportedError
+from recsys.kernels.memory import keep_freed_blocks
 from recsys.kernels.topk import Lists, empty_lists, top_k_scores
 from recsys.lists import Seen, best_of, block_rows, list_frame, spread
 from recsys.params import OfClassOrSelf, Parametrized
@@ -226,6 +227,7 @@ class Recommender(Parametrized, ABC):
         self, users: NDArray[np.int64], items: NDArray[np.int64], context: Features | None = None
     ) -> NDArray[np.float32]:
         """`predict_codes` without the link: the scores that lists are ranked by."""
+        keep_freed_blocks()
         # By user, so that a block holds few distinct users and each is scored once.
         order = np.argsort(users, kind="stable")
         scores = np.empty(len(users), np.float32)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.data import Histories, Vocabulary, frames
+from recsys.kernels.memory import keep_freed_blocks
 from recsys.kernels.topk import Lists, empty_lists, top_k_scores
 
 BLOCK_BYTES = 64 * 2**20
@@ -56,6 +57,7 @@ def best_of(
     n_jobs: int = -1,
 ) -> Lists:
     """The k best of each row of a table (n_rows, n_items), of which `score` makes the rows of a slice; none is `seen`."""
+    keep_freed_blocks()
     codes, scores = empty_lists(n_rows, k)
     block = block_rows(n_items)
     for start in range(0, n_rows, block):

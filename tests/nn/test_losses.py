@@ -8,7 +8,16 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from recsys.nn import losses
-from recsys.nn.losses import bce_loss, bpr_loss, entries, gbce_loss, multinomial_loss, softmax_loss
+from recsys.nn.losses import (
+    bce_loss,
+    bpr_loss,
+    entries,
+    gbce_loss,
+    logits_are_small,
+    multinomial_loss,
+    sampled_softmax_loss,
+    softmax_loss,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -159,8 +168,26 @@ def test_a_catalog_of_one_item_has_no_loss():
     states, items = torch.randn(4, 3, requires_grad=True), torch.randn(1, 3)
     loss = softmax_loss(states, items, torch.zeros(4, dtype=torch.long))
     loss.backward()
-    assert loss.item() == 0
+    assert loss.item() == pytest.approx(0, abs=1e-6)
     assert states.grad.count_nonzero() == 0
+
+
+@pytest.mark.parametrize("size", [1.0, 39.9, 40.1, 1000.0])
+def test_small_logits_need_no_shift_and_large_ones_get_it(size):
+    states, items, targets = problem(torch.float32)
+    with torch.no_grad():
+        states *= size / (states.norm(dim=1).max() * items.norm(dim=1).max())
+    assert logits_are_small(states.detach(), items.detach(), None) == (size < 40)
+    assert not logits_are_small(states.detach(), items.detach(), torch.full((13,), 41.0))
+    got = torch.autograd.grad(softmax_loss(states, items, targets), (states, items))
+    wanted = torch.autograd.grad(F.cross_entropy(states @ items.T, targets), (states, items))
+    for one, other in zip(got, wanted, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_logits_that_are_no_numbers_are_not_small():
+    assert not logits_are_small(torch.tensor([[float("nan")]]), torch.ones(2, 1), None)
+    assert not logits_are_small(torch.empty(0, 3), torch.ones(2, 3), None)
 
 
 def test_gradients_reach_a_table_that_states_and_items_share():
@@ -203,6 +230,64 @@ class Largest(TorchDispatchMode):
             if isinstance(tensor, torch.Tensor):
                 self.numbers = max(self.numbers, tensor.numel())
         return out
+
+
+# -- softmax over drawn items ------------------------------------------------------------------------------------------
+
+
+def sampled_problem(n_drawn, dtype=torch.float64):
+    states, items, targets = problem(dtype)
+    shares = torch.arange(1.0, 14, dtype=torch.float64) / 91
+    drawn = torch.multinomial(shares, n_drawn, replacement=True)
+    return states, items, targets, drawn, (shares[drawn].log() + math.log(n_drawn)).to(dtype)
+
+
+def sampled(states, items, targets, drawn, log_expected):
+    return sampled_softmax_loss(states, items[targets], items[drawn], targets, drawn, log_expected)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_sampled_softmax_is_cross_entropy_among_the_target_and_what_was_drawn(monkeypatch, block):
+    monkeypatch.setattr(losses, "BLOCK_BYTES", block)
+    states, items, targets, drawn, log_expected = sampled_problem(9)
+    total = 0.0
+    for state, target in zip(states, targets.tolist(), strict=True):
+        others = [
+            math.exp((state @ items[item]).item() - float(share))
+            for item, share in zip(drawn.tolist(), log_expected, strict=True)
+            if item != target
+        ]
+        mine = math.exp((state @ items[target]).item())
+        total -= math.log(mine / (mine + sum(others)))
+    assert sampled(states, items, targets, drawn, log_expected).item() == pytest.approx(total / 11)
+    assert torch.autograd.gradcheck(lambda s, i: sampled(s, i, targets, drawn, log_expected), (states, items))
+
+
+def test_sampled_softmax_of_many_drawn_items_is_that_of_the_catalog():
+    states, items, targets, drawn, log_expected = sampled_problem(400_000)
+    # Not so without the correction: what is drawn more often would count more.
+    plain = sampled(states, items, targets, drawn, torch.full_like(log_expected, math.log(400_000 / 13)))
+    wanted = softmax_loss(states, items, targets)
+    torch.testing.assert_close(sampled(states, items, targets, drawn, log_expected), wanted, rtol=0.01, atol=0.01)
+    assert abs(plain - wanted) > 0.05
+
+
+def test_drawn_items_that_are_all_the_target_leave_no_loss():
+    states, items, _ = problem(torch.float32)
+    targets, drawn = torch.full((11,), 3), torch.full((5,), 3)
+    loss = sampled(states, items, targets, drawn, torch.zeros(5))
+    loss.backward()
+    assert loss.item() == 0
+    assert torch.isfinite(states.grad).all()
+
+
+def test_sampled_softmax_never_holds_more_logits_than_a_block(monkeypatch):
+    n, n_drawn = 64, 500
+    monkeypatch.setattr(losses, "BLOCK_BYTES", 4 * n_drawn * 8)
+    states, items, targets = problem(torch.float32, n, 700, 2)
+    with Largest() as made:
+        sampled(states, items, targets, torch.randint(700, (n_drawn,)), torch.zeros(n_drawn)).backward()
+    assert made.numbers == 8 * n_drawn
 
 
 # -- rows of several targets -------------------------------------------------------------------------------------------

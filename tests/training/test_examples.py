@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import recsys.training.examples
 from recsys.data import Histories
 from recsys.training import (
     PairExamples,
@@ -205,3 +206,28 @@ def test_draws_by_user_are_even_over_users_and_over_the_items_of_each() -> None:
         assert set(np.flatnonzero(counts)) == set(items)
         if items:
             np.testing.assert_allclose(counts[items], drawn[user] / len(items), atol=500)
+
+
+def test_a_batch_of_windows_has_the_short_ones_first_and_comes_in_parts_as_wide_as_their_longest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(recsys.training.examples, "PART", 3)
+    history, _ = histories()
+    examples = SequenceExamples(history, 5)
+    batch = examples.batch(torch.arange(len(examples)))
+    lengths = (batch.history >= 0).sum(1)
+    assert lengths.tolist() == sorted(lengths.tolist())
+    parts = list(batch.parts())
+    assert [len(part.users) for part in parts] == [3] * (len(examples) // 3) + [len(examples) % 3] * (
+        len(examples) % 3 > 0
+    )
+    start = 0
+    for part in parts:
+        rows = slice(start, start + len(part.users))
+        width = int(lengths[rows].max())
+        assert part.history.shape[1] == part.targets.shape[1] == width
+        assert torch.equal(part.history, batch.history[rows, :width])
+        assert torch.equal(part.targets, batch.targets[rows, :width])
+        assert torch.equal(part.users, batch.users[rows])
+        start += len(part.users)
+    assert start == len(examples)

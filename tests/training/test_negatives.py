@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from recsys.training import Negatives, seeded
+from recsys.training import Negatives, SharedNegatives, seeded
 
 N_USERS, N_ITEMS = 30, 20
 
@@ -150,3 +150,26 @@ def test_a_gpu_draws_no_positives_either(weights: Tensor | None) -> None:
         drawn = negatives.draw(torch.arange(N_USERS, device=device), 400)
     assert drawn.is_cuda
     assert not any((user, item) in pairs for user, row in enumerate(drawn.tolist()) for item in row)
+
+
+# -- shared by a batch -------------------------------------------------------------------------------------------------
+
+
+def test_shared_negatives_follow_their_weights_and_say_how_often_each_is_expected() -> None:
+    weights = torch.arange(N_ITEMS).double()
+    shared = SharedNegatives(weights)
+    with seeded(3):
+        drawn, log_expected = shared.draw(100_000)
+    counts = np.bincount(drawn.numpy(), minlength=N_ITEMS)
+    assert counts[0] == 0
+    assert abs(chi_square(counts[1:], (weights[1:] / weights.sum()).numpy())) < 5
+    torch.testing.assert_close(log_expected.exp(), (100_000 * weights[drawn] / weights.sum()).float())
+
+
+def test_shared_negatives_of_one_seed_are_the_same_again() -> None:
+    shared = SharedNegatives(torch.ones(N_ITEMS))
+    found = []
+    for _ in range(2):
+        with seeded(3):
+            found.append(shared.draw(50)[0])
+    assert torch.equal(*found)

@@ -13,6 +13,7 @@ from recsys.factor import FactorRecommender
 from recsys.families.neural import NeuralRecommender, as_table
 from recsys.params import PositiveInt
 from recsys.training import Examples, SequenceExamples
+from recsys.training.examples import SequenceBatch
 
 
 class SequenceRecommender(NeuralRecommender, FactorRecommender):
@@ -34,6 +35,15 @@ class SequenceRecommender(NeuralRecommender, FactorRecommender):
     def _states(self, history: Tensor, lengths: Tensor) -> Tensor:
         """What follows each history, to multiply item vectors with: codes (B, L), lengths (B,) from 1 on, to (B, D)."""
         return self.module_(history)[torch.arange(len(lengths), device=lengths.device), lengths - 1]
+
+    def _real_states(self, net: Any, batch: SequenceBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """Of every step with a target its state (N, D), the target (N,) and the user (N,)."""
+        found = []
+        for history, targets, users in batch.parts():
+            real = targets >= 0
+            found.append((net(history)[real], targets[real], users[:, None].expand_as(real)[real]))
+        states, targets, users = (torch.cat(one) for one in zip(*found, strict=True))
+        return states, targets, users
 
     def _refresh(self) -> None:
         with torch.inference_mode():

@@ -2,8 +2,23 @@
 
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from recsys.nn.dropout import Dropout, drop
+
+
+def causal_attention(query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
+    """softmax(q k^T / sqrt(D)) v over positions up to one's own, (B, H, L, D) each; leaves out a share of the weights."""
+    if not dropout or query.is_cuda:
+        return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=True)
+    # Torch has no kernel of its own for this on a CPU; of the steps that it takes instead some are for rows of padding.
+    length, scale = query.shape[-2], query.shape[-1] ** -0.5
+    later = torch.full((length, length), -torch.inf, dtype=query.dtype).triu_(1)
+    scores = query.flatten(0, 1) @ key.flatten(0, 1).mT
+    weights = torch.add(later, scores, alpha=scale).softmax(-1)
+    return (drop(weights, dropout) @ value.flatten(0, 1)).unflatten(0, query.shape[:2])
 
 
 class CausalBlock(nn.Module):
@@ -19,16 +34,14 @@ class CausalBlock(nn.Module):
         self.attention_norm, self.forward_norm = nn.LayerNorm(dim, eps=1e-8), nn.LayerNorm(dim, eps=1e-8)
         self.query, self.key, self.value = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, dim)
         self.inner, self.outer = nn.Linear(dim, dim), nn.Linear(dim, dim)
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, D) to (B, L, D); position t sees positions up to t."""
         normed = self.attention_norm(x)
         source = x if self.variant == "official" else normed
         heads = (part.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for part in self._project(normed, source))
-        attended = F.scaled_dot_product_attention(
-            *heads, dropout_p=self.dropout if self.training else 0.0, is_causal=True
-        )
+        attended = causal_attention(*heads, self.dropout if self.training else 0.0)
         x = attended.transpose(1, 2).flatten(2) + (normed if self.variant == "official" else x)
         normed = self.forward_norm(x)
         moved = self.drop(self.outer(self.drop(F.relu(self.inner(normed)))))

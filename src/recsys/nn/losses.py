@@ -9,9 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.utils.checkpoint import checkpoint
 
-BLOCK_BYTES = 32 * 2**20
-"""Size of the largest block of logits that the softmax over the catalog holds."""
+BLOCK_BYTES = 16 * 2**20
+"""Size of the largest block of logits that the softmax over the catalog holds: one that is kept when freed."""
+
+SAFE_LOGIT = 40.0
+"""Logits up to this size have exponentials whose sums and inverses stay far inside float32."""
 
 
 def bpr_loss(positive: Tensor, negative: Tensor) -> Tensor:
@@ -63,6 +67,17 @@ def flat_places(rows: slice, lengths: Tensor | None, targets: Tensor, n_columns:
     return row * n_columns + targets
 
 
+def logits_are_small(states: Tensor, items: Tensor, bias: Tensor | None) -> bool:
+    """Whether no logit can be above `SAFE_LOGIT` in size, so that none needs its row's largest subtracted.
+
+    Not asked of a GPU, which would be waited for.
+    """
+    if states.is_cuda or not len(states) or not len(items):
+        return False
+    largest = states.norm(dim=1).max() * items.norm(dim=1).max() + (0 if bias is None else bias.abs().max())
+    return float(largest) <= SAFE_LOGIT
+
+
 class _SoftmaxLoss(torch.autograd.Function):
     """Gradients are made beside the loss, a block of rows at a time: three products, and never all the logits."""
 
@@ -72,24 +87,25 @@ class _SoftmaxLoss(torch.autograd.Function):
     ) -> Tensor:
         n, n_items = max(len(states), 1), len(items)
         grad_states, grad_items, grad_bias = torch.empty_like(states), torch.zeros_like(items), items.new_zeros(n_items)
-        total = states.new_zeros(())
+        total, shifts = states.new_zeros(()), not logits_are_small(states, items, bias)
         for rows, entries in row_blocks(len(states), n_items, lengths, len(targets)):
             block = states[rows]
             at = flat_places(rows, lengths, targets[entries], n_items)
-            counts = 1.0 if lengths is None else lengths[rows, None].to(states.dtype)
-            logits = block @ items.T
-            if bias is not None:
-                logits += bias
-            logits.sub_(logits.amax(1, keepdim=True))
+            counts = states.new_ones(len(block), 1) if lengths is None else lengths[rows, None].to(states.dtype)
+            logits = block @ items.T if bias is None else torch.addmm(bias, block, items.T)
+            if shifts:
+                logits.sub_(logits.amax(1, keepdim=True))
             total -= logits.view(-1)[at].sum()
             softmax = logits.exp_()
             norm = softmax.sum(1, keepdim=True)
             total += (counts * norm.log()).sum()
-            softmax.mul_(counts / norm / n).view(-1).index_add_(0, at, softmax.new_full(at.shape, -1 / n))
-            torch.mm(softmax, items, out=grad_states[rows])
-            grad_items.addmm_(softmax.T, block)
+            # Rows are scaled by this in the products, which are narrow, and not in the block.
+            scale = counts / (norm * n)
+            softmax.view(-1).index_add_(0, at, (norm / -counts)[at // n_items, 0])
+            torch.mm(softmax, items, out=grad_states[rows]).mul_(scale)
+            grad_items.addmm_(softmax.T, block * scale)
             if bias is not None:
-                grad_bias += softmax.sum(0)
+                grad_bias.addmv_(softmax.T, scale[:, 0])
         ctx.has_bias = bias is not None
         ctx.save_for_backward(grad_states, grad_items, grad_bias)
         return total / n
@@ -114,6 +130,32 @@ def softmax_loss(states: Tensor, items: Tensor, targets: Tensor) -> Tensor:
     with torch.autocast(states.device.type, enabled=False):
         loss: Tensor = _SoftmaxLoss.apply(*widened(states, items), None, targets, None)  # type: ignore[assignment]
     return loss
+
+
+def sampled_softmax_loss(
+    states: Tensor, positives: Tensor, negatives: Tensor, targets: Tensor, drawn: Tensor, log_expected: Tensor
+) -> Tensor:
+    """Cross-entropy of the target among itself and drawn items, mean over rows; with many it is `softmax_loss`.
+
+    States and the targets' vectors are (N, D), vectors of the drawn items (K, D), codes of both (N,) and (K,). A drawn
+    item's share is divided by how often it is expected among the K, given as logarithms (K,), so that all of them
+    together stand for the catalog; where it is the target itself it is left out. Memory is a block of (N, K), which is
+    made once more on the way back.
+    """
+    with torch.autocast(states.device.type, enabled=False):
+        states, positives, negatives = widened(states, positives, negatives)
+        total = states.new_zeros(())
+        for rows, _ in row_blocks(len(states), len(drawn), None, len(states)):
+            parts = states[rows], positives[rows], negatives, targets[rows], drawn, log_expected
+            total = total + checkpoint(_sampled_block, *parts, use_reentrant=False)
+    return total / max(len(states), 1)
+
+
+def _sampled_block(
+    states: Tensor, positives: Tensor, negatives: Tensor, targets: Tensor, drawn: Tensor, log_expected: Tensor
+) -> Tensor:
+    logits = (states @ negatives.T - log_expected).masked_fill(targets[:, None] == drawn, torch.finfo().min)
+    return F.softplus(logits.logsumexp(1) - (states * positives).sum(1)).sum()
 
 
 def multinomial_loss(states: Tensor, output: nn.Linear, items: Tensor, lengths: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from recsys.training.examples import (
     SequenceExamples,
     WholeExamples,
 )
-from recsys.training.negatives import Negatives
+from recsys.training.negatives import Negatives, SharedNegatives
 from recsys.training.optimizers import make_optimizers
 from recsys.training.stream import Position, StreamedExamples
 from recsys.training.trainer import Trainer, pick_device, seeded
@@ -25,6 +25,7 @@ __all__ = [
     "ProfileExamples",
     "RatingProfileExamples",
     "SequenceExamples",
+    "SharedNegatives",
     "StreamedExamples",
     "Trainer",
     "WholeExamples",

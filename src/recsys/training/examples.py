@@ -187,12 +187,28 @@ class WholeExamples:
         return self.examples.batch(torch.arange(len(self.examples), device=rows.device))
 
 
+PART = 32
+"""Histories that a CPU's network reads at a time: their states stay in the caches, and little of them is padding."""
+
+
 class SequenceBatch(NamedTuple):
-    """Histories (B, L) and the item that follows each position (B, L), padded on the right with -1; users (B,)."""
+    """Histories (B, L) and the item that follows each position (B, L), padded on the right with -1; users (B,).
+
+    Short ones come first.
+    """
 
     history: Tensor
     targets: Tensor
     users: Tensor
+
+    def parts(self) -> Iterator["SequenceBatch"]:
+        """The batch in parts of like length, each no wider than its longest; on a GPU, where small work waits, itself."""
+        if self.history.is_cuda:
+            yield self
+            return
+        for history, targets, users in zip(*(one.split(PART) for one in self), strict=True):
+            width = int((targets[-1] >= 0).sum())
+            yield SequenceBatch(history[:, :width], targets[:, :width], users)
 
 
 class SequenceExamples:
@@ -223,7 +239,8 @@ class SequenceExamples:
         return self
 
     def batch(self, rows: Tensor) -> SequenceBatch:
-        """Windows of these numbers, as wide as the longest of them."""
+        """Windows of these numbers, as wide as the longest of them, short ones first."""
+        rows = rows[self.lengths[rows].argsort(stable=True)]
         starts, lengths = self.starts[rows], self.lengths[rows]
         steps = torch.arange(int(lengths.max()), device=rows.device)
         real = steps < lengths[:, None]

@@ -1,5 +1,6 @@
-"""Negatives drawn on the device that trains, none of them a positive of its user."""
+"""Negatives drawn on the device that trains: none of them a positive of its user, or for a whole batch at once."""
 
+import math
 from typing import Self
 
 import torch
@@ -73,6 +74,30 @@ class Negatives:
         return torch.where(free[:, None] > 0, r + below, r)
 
     def _weighted(self, cumulative: Tensor, users: Tensor, n_negatives: int) -> Tensor:
-        uniform = torch.rand((len(users), n_negatives), device=users.device, dtype=torch.float64)
-        # To the right of equal sums: an item of weight 0 ends where it begins.
-        return torch.searchsorted(cumulative, uniform, right=True).clamp_(max=self.n_items - 1)
+        return draw_weighted(cumulative, (len(users), n_negatives))
+
+
+class SharedNegatives:
+    """Items drawn in proportion to `weights` (I,) for a whole batch at once."""
+
+    def __init__(self, weights: Tensor):
+        total = weights.double().sum()
+        self.cumulative = torch.cumsum(weights.double(), 0) / total
+        self.log_share = (weights.double() / total).log().float()
+
+    def to(self, device: torch.device) -> Self:
+        """The same on a device."""
+        self.cumulative, self.log_share = self.cumulative.to(device), self.log_share.to(device)
+        return self
+
+    def draw(self, n: int) -> tuple[Tensor, Tensor]:
+        """Items (n,), with repeats, and the logarithm of how often each is expected among them (n,)."""
+        drawn = draw_weighted(self.cumulative, (n,))
+        return drawn, self.log_share[drawn] + math.log(n)
+
+
+def draw_weighted(cumulative: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Items by the running sums (I,) of their shares."""
+    uniform = torch.rand(shape, device=cumulative.device, dtype=torch.float64)
+    # To the right of equal sums: an item of weight 0 ends where it begins.
+    return torch.searchsorted(cumulative, uniform, right=True).clamp_(max=len(cumulative) - 1)

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from tqdm.auto import tqdm
 
 from recsys.errors import LoadError, ParameterError, TrainingError
+from recsys.kernels.memory import keep_freed_blocks
 from recsys.training.checkpoint import Checkpoint, Progress, optimizer_tensors, restore_optimizer
 from recsys.training.distributed import CPU, Processes
 from recsys.training.examples import Examples
@@ -105,6 +106,7 @@ class Trainer:
 
         The log has a row an epoch: epoch, loss (mean over batches), the monitored metric, seconds.
         """
+        keep_freed_blocks()
         optimizers = self.optimizers(net)
         run = self._resume(net, optimizers)
         self.processes.share_state()
@@ -186,7 +188,8 @@ class Trainer:
 
     def _check(self, net: nn.Module, row: dict[str, float], optimizers: Sequence[Optimizer]) -> None:
         """Refuse a run that diverged. The weights tell of a last step too large, which no later loss would show."""
-        finite = torch.stack([torch.isfinite(one).all() for one in net.parameters()]).all()
+        # A sum is finite where all of its terms are, and takes no memory, of which a table would need its own size twice.
+        finite = torch.stack([one.detach().sum().double() for one in net.parameters()]).isfinite().all()
         what = "loss" if not math.isfinite(row["loss"]) else None if bool(finite) else "weights"
         if what is not None:
             rate = optimizers[0].param_groups[0]["lr"]

@@ -93,10 +93,55 @@ def test_parameters_are_counted_by_the_papers_layers() -> None:
     net = SASRecNet(3416, 200, 50, 2, 1, 0.2)
     assert sum(p.numel() for p in net.parameters()) == 206_850
     assert net.items.data_ptr() == net.table.weight[1:].data_ptr()
+    apart = SASRecNet(3416, 200, 50, 2, 1, 0.2, tied=False)
+    assert sum(p.numel() for p in apart.parameters()) == 206_850 + 3417 * 50
+    assert apart.items.data_ptr() == apart.output.weight[1:].data_ptr()
+
+
+@pytest.mark.parametrize("loss", ["softmax", "sampled_softmax", "bce", "gbce"])
+def test_vectors_of_their_own_are_what_states_are_multiplied_with(loss: Any) -> None:
+    frame = walks()
+    model = quick(loss=loss, tied=False, n_negatives=8, epochs=2).fit(frame)
+    net = model.module_
+    np.testing.assert_array_equal(model.item_factors_, net.output.vectors.detach())
+    assert (net.output.weight - net.table.weight).abs().max() > 0.01
+    batch = model._examples(Dataset(frame)).batch(torch.arange(20))
+    torch.manual_seed(0)
+    before = model._loss(net, batch)
+    before.backward()
+    assert net.output.weight.grad.abs().sum() > 0
+    assert net.table.weight.grad.abs().sum() > 0
+    with torch.no_grad():
+        net.output.weight *= 2
+    torch.manual_seed(0)
+    assert not torch.isclose(model._loss(net, batch), before)
+
+
+def test_sampled_softmax_draws_by_popularity_and_corrects_for_it() -> None:
+    # The ring's first items are in many more walks than the others.
+    frame = pd.concat(
+        [walks(), *[walks(length=3).assign(user_id=lambda f, n=n: f["user_id"] + 1000 * n) for n in (1, 2)]]
+    )
+    frame = frame[(frame["item_id"] < 5) | (frame["user_id"] < 1000)]
+    data = Dataset(frame)
+    model = quick(loss="sampled_softmax", n_negatives=2000, sample_alpha=1.0, epochs=1, dropout=0.0).fit(data)
+    batch = model._examples(data).batch(torch.arange(40))
+    with torch.no_grad():
+        sampled = model._loss(model.module_, batch)
+        states, targets, _ = model._real_states(model.module_, batch)
+        whole = torch.nn.functional.cross_entropy(states @ model.module_.items.T, targets)
+    drawn, _ = model._shared.draw(50_000)
+    counts = torch.bincount(drawn, minlength=N_ITEMS) / 50_000
+    np.testing.assert_allclose(counts, model.item_counts_ / model.item_counts_.sum(), atol=0.01)
+    assert abs(sampled - whole) < 0.05
 
 
 @pytest.mark.parametrize("variant", ["official", "preln"])
-@pytest.mark.parametrize("loss, n_negatives", [("softmax", 1), ("bce", 1), ("gbce", 4)], ids=["softmax", "bce", "gbce"])
+@pytest.mark.parametrize(
+    "loss, n_negatives",
+    [("softmax", 1), ("sampled_softmax", 30), ("bce", 1), ("gbce", 4)],
+    ids=["softmax", "sampled", "bce", "gbce"],
+)
 def test_the_order_of_a_history_says_what_comes_next(loss: Any, n_negatives: int, variant: Any) -> None:
     model = quick(loss=loss, n_negatives=n_negatives, variant=variant).fit(walks())
     starts = np.arange(N_ITEMS)
@@ -104,7 +149,7 @@ def test_the_order_of_a_history_says_what_comes_next(loss: Any, n_negatives: int
     backward = [one[::-1] for one in forward]
     # The same items in the other order: a bag of items, or the last one alone, cannot tell these apart.
     # A user's own items are never drawn as negatives: the binary losses leave their order open.
-    found = next_items(model, forward + backward, filter_seen=loss != "softmax")
+    found = next_items(model, forward + backward, filter_seen="bce" in loss)
     wanted = [(s + 4) % N_ITEMS for s in starts] + [(s - 1) % N_ITEMS for s in starts]
     assert np.mean(np.array(found) == np.array(wanted)) > 0.95
 
@@ -182,9 +227,24 @@ def test_a_loss_has_one_term_for_every_step_of_every_history() -> None:
         torch.testing.assert_close(found, terms.mean() / (1 if loss == "bce" else 2))
 
 
+def test_calibration_0_is_binary_cross_entropy_and_more_weighs_positives_less() -> None:
+    frame = walks(n_users=40)
+    found = {}
+    for calibration in (0.0, 0.5, 1.0):
+        model = quick(loss="gbce", n_negatives=4, calibration=calibration, epochs=1, dropout=0.0).fit(frame)
+        batch = model._examples(Dataset(frame)).batch(torch.arange(40))
+        for name, one in (("mine", model), ("bce", model.clone(loss="bce"))):
+            one.__dict__ |= {key: value for key, value in vars(model).items() if key.endswith("_") or key[0] == "_"}
+            torch.manual_seed(0)
+            found[name, calibration] = one._loss(model.module_, batch).item()
+    assert found["mine", 0.0] == pytest.approx(found["bce", 0.0] / 5)
+    assert found["mine", 1.0] < found["bce", 1.0] / 5
+    assert found["mine", 0.5] < found["bce", 0.5] / 5
+
+
 def test_a_catalog_of_one_item_is_fitted_by_every_loss() -> None:
     frame = pd.DataFrame({"user_id": [0, 0, 1, 1], "item_id": [5, 5, 5, 5], "timestamp": [1, 2, 1, 2]})
-    for loss in ("softmax", "bce", "gbce"):
+    for loss in ("softmax", "sampled_softmax", "bce", "gbce"):
         model = quick(loss=loss, epochs=1).fit(frame)
         assert next_items(model, [[5]]) == [5]
 

@@ -1,9 +1,8 @@
 """SASRec: self-attention over a user's history, trained to name the next item at every step.
 
 Kang & McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018. Losses: binary cross-entropy as in the paper;
-the softmax over the catalog (Klenitskiy & Vasilev, "Turning Dross Into Gold Loss", RecSys 2023); gBCE (Petrov &
-Macdonald,
-"gSASRec", RecSys 2023).
+the softmax over the catalog or over drawn items (Klenitskiy & Vasilev, "Turning Dross Into Gold Loss", RecSys 2023);
+gBCE (Petrov & Macdonald, "gSASRec", RecSys 2023).
 """
 
 from typing import Any, Literal
@@ -16,9 +15,10 @@ from recsys.embedding import Embedding
 from recsys.errors import ParameterError
 from recsys.families import SequenceRecommender
 from recsys.nn.attention import CausalBlock
-from recsys.nn.losses import bce_loss, gbce_loss, softmax_loss
-from recsys.params import Fraction, PositiveInt
-from recsys.training import Examples, Negatives
+from recsys.nn.dropout import Dropout
+from recsys.nn.losses import bce_loss, entries, gbce_loss, sampled_softmax_loss, softmax_loss
+from recsys.params import Fraction, NonNegative, PositiveInt, UnitInterval
+from recsys.training import Examples, Negatives, SharedNegatives
 from recsys.training.examples import SequenceBatch
 
 
@@ -38,18 +38,20 @@ class SASRecNet(nn.Module):
         n_heads: int,
         dropout: float,
         variant: Literal["official", "preln"] = "official",
+        tied: bool = True,
     ):
         super().__init__()
         self.table = Embedding(n_items, embedding_dim, std=0.02)
+        self.output = self.table if tied else Embedding(n_items, embedding_dim, std=0.02)
         self.positions = nn.Parameter(torch.randn(max_len, embedding_dim) * 0.02)
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
         self.blocks = nn.ModuleList(CausalBlock(embedding_dim, n_heads, dropout, variant) for _ in range(n_layers))
         self.norm = nn.LayerNorm(embedding_dim, eps=1e-8)
 
     @property
     def items(self) -> Tensor:
         """Item vectors that states are multiplied with, (I, D)."""
-        return self.table.vectors
+        return self.output.vectors
 
     def forward(self, history: Tensor) -> Tensor:
         """State after each item: codes (B, L), padded on the right with -1, to (B, L, D)."""
@@ -74,10 +76,16 @@ class SASRec(SequenceRecommender):
     """Attention heads; divides `embedding_dim`."""
     dropout: Fraction = 0.2
     """Share of activations and attention weights that a training step leaves out."""
-    loss: Literal["softmax", "bce", "gbce"] = "softmax"
-    """Cross-entropy over the catalog, or binary cross-entropy (plain or gBCE) with drawn negatives."""
+    loss: Literal["softmax", "sampled_softmax", "bce", "gbce"] = "softmax"
+    """Cross-entropy over the catalog or over drawn items, or binary cross-entropy (plain or gBCE) with drawn items."""
     n_negatives: PositiveInt = 1
-    """Negatives a step of the history for "bce" and "gbce"."""
+    """Items drawn for each step of a history ("bce", "gbce"), or once for all steps of a batch ("sampled_softmax")."""
+    sample_alpha: NonNegative = 0.0
+    """Items are drawn in proportion to popularity^sample_alpha; 0 draws all alike. "sampled_softmax" corrects for it."""
+    calibration: UnitInterval = 0.75
+    """How far "gbce" undoes the overconfidence that drawn negatives lead to, the paper's t: 0 is "bce", 1 all of it."""
+    tied: bool = True
+    """Whether states are multiplied with the vectors that histories are read by, or with vectors of their own."""
     variant: Literal["official", "preln"] = "official"
     """The authors' block, or the pre-norm block of the paper's equation."""
     batch_size: PositiveInt = 128
@@ -87,23 +95,31 @@ class SASRec(SequenceRecommender):
         if self.embedding_dim % self.n_heads:
             raise ParameterError(f"SASRec: n_heads={self.n_heads} does not divide embedding_dim={self.embedding_dim}")
         sizes = len(self.items_), self.max_len, self.embedding_dim, self.n_layers, self.n_heads
-        return SASRecNet(*sizes, self.dropout, self.variant)
+        return SASRecNet(*sizes, self.dropout, self.variant, self.tied)
 
     def _examples(self, data: Dataset) -> Examples:
-        if self.loss != "softmax":
+        device = next(self.module_.parameters()).device
+        weights = torch.from_numpy(self.item_counts_).double() ** self.sample_alpha
+        if self.loss == "sampled_softmax":
+            self._shared = SharedNegatives(weights).to(device)
+        elif self.loss != "softmax":
             rows = data.positive
             users, items = torch.from_numpy(data.user_codes[rows]), torch.from_numpy(data.item_codes[rows])
-            self._negatives = Negatives(users, items, data.n_items).to(next(self.module_.parameters()).device)
+            self._negatives = Negatives(users, items, data.n_items, weights if self.sample_alpha else None).to(device)
         return super()._examples(data)
 
     def _loss(self, net: Any, batch: SequenceBatch) -> Tensor:
-        real = batch.targets >= 0
-        states, targets = net(batch.history)[real], batch.targets[real]
+        states, targets, users = self._real_states(net, batch)
         if self.loss == "softmax":
             return softmax_loss(states, net.items, targets)
-        negatives = self._negatives.draw(batch.users[:, None].expand_as(real)[real], self.n_negatives)
-        positive = (states * net.table(targets)).sum(-1)
-        negative = (states[:, None] * net.table(negatives)).sum(-1)
+        if self.loss == "sampled_softmax":
+            drawn, log_expected = self._shared.draw(self.n_negatives)
+            return sampled_softmax_loss(states, net.output(targets), net.output(drawn), targets, drawn, log_expected)
+        negatives = self._negatives.draw(users, self.n_negatives)
+        positive = (states * net.output(targets)).sum(-1)
+        lengths = torch.full_like(targets, self.n_negatives)
+        no_bias = states.new_zeros(len(self.items_))
+        negative = entries(states, net.items, no_bias, negatives.flatten(), lengths).view_as(negatives)
         if self.loss == "bce":
             return bce_loss(positive, negative)
-        return gbce_loss(positive, negative, len(self.items_))
+        return gbce_loss(positive, negative, len(self.items_), self.calibration)
