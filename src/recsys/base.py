@@ -42,6 +42,8 @@ class Recommender(Parametrized, ABC):
     """Whether scores follow from a history alone, so that `history=` serves people the model never saw."""
     knows_users: ClassVar[bool] = False
     """Whether a fitted user is more to a model that reads histories than the history, so that lists may differ."""
+    reads_events: ClassVar[bool] = False
+    """Whether histories keep the session and the context of each event."""
     reads_context: ClassVar[bool] = False
     """Whether scores depend on the context columns, so that `recommend` takes `context=`."""
     ranks: ClassVar[bool] = True
@@ -166,7 +168,7 @@ class Recommender(Parametrized, ABC):
             self.context_ = grown_columns(self.context_, data.context or Features((), 0))
         if self.users_ is None:
             return
-        more = data.histories()
+        more = data.histories(events=self.reads_events)
         self.users_, self.items_ = self.users_.grown(data.users), self.items_.grown(data.items)
         places = self.items_.encode(data.items.ids)
         more = replace(more, items=places[more.items])
@@ -184,14 +186,15 @@ class Recommender(Parametrized, ABC):
         """Keep what serving needs, so that the training data is never asked for again."""
         self.frame_kind_ = data.frame_kind
         self.user_col_, self.item_col_ = data.user_col, data.item_col
-        columns = {role: getattr(data.roles, f"{role}_col") for role in ("rating", "label", "weight", "timestamp")}
+        roles = ("rating", "label", "weight", "timestamp", *(("session",) if self.reads_events else ()))
+        columns = {role: getattr(data.roles, f"{role}_col") for role in roles}
         self.value_cols_ = {role: name for role, name in columns.items() if name is not None}
         self.users_, self.items_ = data.users, data.items
         self.user_features_, self.item_features_ = data.user_features, data.item_features
         # How contexts are encoded, without the rows themselves.
         self.context_ = None if data.context is None else data.context.take(np.empty(0, np.int64))
         if data.users is not None and data.items is not None:
-            self.history_ = data.seen if isinstance(data, StreamedDataset) else data.histories()
+            self.history_ = data.seen if isinstance(data, StreamedDataset) else data.histories(events=self.reads_events)
             self._count_items()
 
     def _count_items(self) -> None:
@@ -411,7 +414,9 @@ class Recommender(Parametrized, ABC):
             raise DataError(f"{names.model}.recommend takes users= or history=, not both")
         if not self._serves_histories():
             raise self._cannot("history")
-        return request.ask_history(history, self.items_, names, on_unknown)
+        return request.ask_history(
+            history, self.items_, names, on_unknown, self.context_ if self.reads_events else None
+        )
 
     def _popular(self, k: int, allowed: NDArray[np.int64] | None) -> Lists:
         """The list of everyone of whom nothing is known, (1, k)."""

@@ -175,7 +175,9 @@ def check_ragged(indptr: NDArray[np.int64], *columns: NDArray[Any] | None) -> No
 
 def check_histories(one: Histories) -> None:
     """Row pointers fit; items are codes."""
-    check_ragged(one.indptr, one.items, one.ratings, one.weights, one.times)
+    check_ragged(one.indptr, one.items, one.ratings, one.weights, one.times, one.sessions)
+    if one.context is not None and len(one.context) != len(one.items):
+        raise ValueError(f"a history of {len(one.items)} items has {len(one.context)} contexts")
     if one.items.min(initial=0) < 0:
         raise ValueError("a history holds an item that is no code")
 

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from recsys.data import Dataset, Features, Histories, Vocabulary, frames
-from recsys.data.dataset import read_times
+from recsys.data.dataset import read_sessions, read_times
 from recsys.data.features import encode_rows
 from recsys.data.vocabulary import as_array, read_ids
 from recsys.errors import DataError, ParameterError
@@ -26,7 +26,7 @@ class Names:
     user: str
     item: str
     values: Mapping[str, str]
-    """Columns of the roles "rating", "label", "weight" and "timestamp", those that the training data had."""
+    """Columns of the roles "rating", "label", "weight", "timestamp" and "session", those that the training data had."""
 
 
 @dataclass(frozen=True)
@@ -151,11 +151,14 @@ def in_dtype(ids: NDArray[Any], vocabulary: Vocabulary) -> NDArray[Any]:
     return cast if (cast == ids).all() else ids
 
 
-def ask_history(history: Any, items: Vocabulary, names: Names, on_unknown: Unknown) -> Asked:
+def ask_history(
+    history: Any, items: Vocabulary, names: Names, on_unknown: Unknown, context: Features | None = None
+) -> Asked:
     """Users known by a history alone: a frame with the item column (and a user column), or lists of item ids.
 
     A frame is read as the training data was: its rows are in time order where that had no timestamp, or where the
-    frame has no such column; rows labeled 0 are no part of a history.
+    frame has no such column; rows labeled 0 are no part of a history. Events of a frame have the columns of `context`
+    beside them; those of lists have none.
     """
     ids, rows, item_ids, values = _listed(history, names) if is_lists(history) else _framed(history, names)
     codes = known_codes(item_ids, items, "items of the history", names.model, on_unknown)
@@ -163,7 +166,11 @@ def ask_history(history: Any, items: Vocabulary, names: Names, on_unknown: Unkno
     # As a data set holds its rows: by time, then item.
     order = np.arange(len(codes)) if times is None else np.lexsort((codes, times))
     order = order[codes[order] >= 0]
-    kept = {name: value[order] for name, value in values.items()}
+    kept: dict[str, Any] = {name: value[order] for name, value in values.items()}
+    if context is not None:
+        at = kept.pop("places", np.full(len(order), -1))
+        kept["context"] = (encode_rows(history, context) if len(at) and at[0] >= 0 else context).take(at)
+    kept.pop("places", None)
     table = Histories.from_rows(rows[order], codes[order], len(ids), **kept)
     served = table.lengths > 0
     if on_unknown == "raise" and not served.all():
@@ -178,7 +185,8 @@ def is_lists(history: Any) -> bool:
 
 
 History = tuple[NDArray[Any], NDArray[np.int64], NDArray[Any], dict[str, NDArray[Any]]]
-"""Ids of the users, and for every event its user's row, its item id and its ratings, weights and times."""
+"""Ids of the users, and for every event its user's row, its item id, its ratings, weights, times and sessions, and
+its place in the frame."""
 
 
 def _listed(history: Any, names: Names) -> History:
@@ -210,6 +218,9 @@ def _framed(history: Any, names: Names) -> History:
     }
     if "timestamp" in there:
         values["times"] = read_times(there["timestamp"], names.values["timestamp"])
+    if "session" in there:
+        values["sessions"] = read_sessions(there["session"], names.values["session"])
+    values["places"] = np.arange(len(item_ids))
     if "label" in there:
         kept = frames.numbers(there["label"], names.values["label"], "label") == 1
         rows, item_ids = rows[kept], item_ids[kept]

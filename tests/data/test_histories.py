@@ -1,6 +1,8 @@
 import numpy as np
+import pandas as pd
 import pytest
 
+from recsys import Dataset
 from recsys.data import Histories
 from recsys.errors import DataError
 
@@ -129,3 +131,91 @@ def test_without_times_the_newcomers_of_joined_histories_come_last():
     assert joined.ratings.tolist() == [1, 3, 2]
     assert joined.times is None
     assert joined.weights is None
+
+
+# -- sessions and contexts of events -----------------------------------------------------------------------------------
+
+
+def events() -> Dataset:
+    """Users 1 (sessions a a b a), 2 (c) and 3 (d d), rows out of order, with a device beside each event."""
+    rows = [
+        (1, 10, 1, "a", "tv"), (3, 40, 2, "d", "tv"), (1, 30, 3, "b", "phone"), (2, 20, 5, "c", "phone"),
+        (1, 20, 2, "a", "phone"), (1, 40, 9, "a", "tv"), (3, 10, 1, "d", "phone"),
+    ]  # fmt: skip
+    frame = pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp", "session", "device"])
+    return Dataset(frame, session_col="session", context_cols=["device"])
+
+
+def devices(history: Histories) -> list[str]:
+    assert history.context is not None
+    column = history.context["device"]
+    return column.labels[column.codes].tolist()
+
+
+def test_events_keep_their_session_and_context_where_they_are_asked_for() -> None:
+    data = events()
+    assert data.histories().sessions is None
+    assert data.histories().context is None
+    history = data.histories(events=True)
+    assert data.items.ids[history.items].tolist() == [10, 20, 30, 40, 20, 10, 40]
+    assert devices(history) == ["tv", "phone", "phone", "tv", "phone", "phone", "tv"]
+    assert history.sessions is not None
+    assert [len(set(history.sessions[:4].tolist())), history.sessions[0] == history.sessions[3]] == [2, True]
+    some = history[np.array([2, -1, 0])]
+    assert devices(some) == ["phone", "tv", "tv", "phone", "phone", "tv"]
+    assert devices(history[np.array([2])]) == ["phone", "tv"]
+
+
+def test_sessions_are_rows_of_their_own_wherever_the_number_changes() -> None:
+    history, owners = events().histories(events=True).by_session()
+    assert history.lengths.tolist() == [2, 1, 1, 1, 2]
+    assert owners.tolist() == [0, 0, 0, 1, 2]
+    assert devices(history[np.array([1])]) == ["phone"]
+
+
+def test_the_last_session_is_what_follows_the_last_change() -> None:
+    whole = events().histories(events=True)
+    assert whole.last_session().lengths.tolist() == [1, 1, 2]
+    assert whole.last_session().items.tolist() == whole.items[[3, 4, 5, 6]].tolist()
+    assert devices(whole.last_session()) == ["tv", "phone", "phone", "tv"]
+    empty = whole[np.array([-1, 1, -1])].last_session()
+    assert empty.lengths.tolist() == [0, 1, 0]
+
+
+def test_last_sessions_are_those_of_a_loop() -> None:
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(0, 8, 50)
+    indptr = np.append(0, lengths.cumsum())
+    sessions = rng.integers(0, 3, indptr[-1])
+    history = Histories(indptr, rng.integers(0, 9, indptr[-1]), sessions=sessions)
+    last = history.last_session()
+    apart, owners = history.by_session()
+    rows: list[list[int]] = [[] for _ in range(50)]
+    for row in range(50):
+        items, numbers = history.items[indptr[row] : indptr[row + 1]], sessions[indptr[row] : indptr[row + 1]]
+        kept = []
+        for item, number in zip(items[::-1], numbers[::-1], strict=True):
+            if number != numbers[-1]:
+                break
+            kept.append(int(item))
+        assert last.items[last.indptr[row] : last.indptr[row + 1]].tolist() == kept[::-1]
+        rows[row] = [int((numbers[1:] != numbers[:-1]).sum()) + 1 if len(numbers) else 0]
+    assert np.bincount(owners, minlength=50).tolist() == [one for (one,) in rows]
+    assert apart.items.tolist() == history.items.tolist()
+
+
+def test_without_sessions_a_history_is_its_only_one() -> None:
+    history = events().histories()
+    apart, owners = history.by_session()
+    assert apart is history
+    assert owners.tolist() == [0, 1, 2]
+    assert history.last_session() is history
+
+
+def test_joined_histories_keep_contexts_and_start_new_sessions() -> None:
+    history = events().histories(events=True)
+    both = history.joined(np.array([1, 0, 2]), history, 3)
+    assert both.sessions is not None
+    # User 1 has got the one event of user 2, at time 5 between those at 3 and at 9.
+    assert len(set(both.sessions[:5].tolist())) == 3
+    assert devices(both[np.array([0])]) == ["tv", "phone", "phone", "phone", "tv"]

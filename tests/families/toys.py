@@ -95,7 +95,7 @@ class FadingNet(nn.Module):
     def items(self) -> Tensor:
         return self.table.vectors
 
-    def forward(self, history: Tensor) -> Tensor:
+    def forward(self, history: Tensor, context: Any = ()) -> Tensor:
         x, states = self.table(history), []
         state = torch.zeros_like(x[:, 0])
         for step in range(x.shape[1]):

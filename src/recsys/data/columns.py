@@ -106,6 +106,22 @@ class Column:
             return replace(self, codes=pick(self.codes, rows, known, -1), absent=absent)
         return replace(self, values=pick(self.values, rows, known, 0), absent=absent)
 
+    def followed(self, below: "Column") -> "Column":
+        """The rows of this column, then those of another that is encoded alike."""
+
+        def both(a: NDArray[Any] | None, b: NDArray[Any] | None) -> NDArray[Any] | None:
+            return None if a is None or b is None else np.concatenate([a, b])
+
+        indptr = None if self.indptr is None else np.concatenate([self.indptr, self.indptr[-1] + below.indptr[1:]])
+        return replace(
+            below,
+            codes=both(self.codes, below.codes),
+            indptr=indptr,
+            values=both(self.values, below.values),
+            vectors=both(self.vectors, below.vectors),
+            absent=both(self.absent, below.absent),
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Features:
@@ -122,6 +138,11 @@ class Features:
             if column.name == name:
                 return column
         raise DataError(f"there is no feature {name!r}; there are {frames.listed(c.name for c in self.columns)}")
+
+    def followed(self, more: "Features") -> "Features":
+        """These rows, then those of a table that is encoded alike."""
+        columns = tuple(above.followed(below) for above, below in zip(self.columns, more.columns, strict=True))
+        return Features(columns, len(self) + len(more))
 
     def take(self, rows: Any) -> "Features":
         """Some rows; row -1 is missing in every column."""

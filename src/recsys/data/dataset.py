@@ -7,12 +7,13 @@ from typing import Any, Literal
 
 import narwhals as nw
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from recsys.data import frames
 from recsys.data.encoders import Encoder, check_encoders
 from recsys.data.features import Features, encode_column, encode_table, table_ids
-from recsys.data.histories import Histories
+from recsys.data.histories import Histories, taken
 from recsys.data.parquet import ParquetTable, Paths
 from recsys.data.report import Report, report
 from recsys.data.roles import AUTO, STRANGE, Roles
@@ -34,6 +35,9 @@ class Dataset:
     encoded otherwise, by `Categories(...)` or `Numbers(...)`, fitted to this data. Ids are integers or strings. Ids that only
     a feature frame or `social` (the user column, `friend_id` and perhaps `weight`) names join the vocabularies.
 
+    `session_col` says which of a user's events belong together; where a session is all that is known of anybody, it is
+    the user: `user_col="session_id"`.
+
     Rows are held by user, then time, then item; without a timestamp a user's rows keep the frame's order. Wrong data
     raises a `DataError` that names the column, the count and the first row. The frames given are never changed.
     """
@@ -48,6 +52,7 @@ class Dataset:
         label_col: str | None = AUTO,
         weight_col: str | None = AUTO,
         timestamp_col: str | None = AUTO,
+        session_col: str | None = None,
         context_cols: Sequence[str] = (),
         numeric_cols: Sequence[str] = (),
         encoders: Mapping[str, Encoder] | None = None,
@@ -62,7 +67,7 @@ class Dataset:
         values = (rating_col, label_col, weight_col, timestamp_col)
         tables = (user_features, item_features, social)
         roles = Roles.find(frame.columns, (user_col, item_col), values, (context_cols, numeric_cols), tables)
-        self.roles = replace(roles, encoders=dict(encoders or {}))
+        self.roles = replace(roles, session_col=session_col, encoders=dict(encoders or {}))
         self.user_col, self.item_col = user_col, item_col
         self._check_names()
         self._read_roles(frame)
@@ -139,6 +144,8 @@ class Dataset:
                 frames.refuse(test(values), values, str(found[one]), what)
         name = roles.timestamp_col
         self.timestamps = None if name is None else read_times(frames.column(frame, name, "timestamp"), name)
+        name = roles.session_col
+        self.sessions = None if name is None else read_sessions(frames.column(frame, name, "sessions"), name)
 
     def _read_ids(self, frame: nw.DataFrame[Any]) -> None:
         roles = self.roles
@@ -183,7 +190,7 @@ class Dataset:
         order = np.arange(len(frame))
         if self.user_codes is not None:
             order = held_order(self.user_codes, self.item_codes, self.timestamps)
-            for name in ("user_codes", "item_codes", "ratings", "labels", "weights", "timestamps"):
+            for name in ("user_codes", "item_codes", "ratings", "labels", "weights", "timestamps", "sessions"):
                 values = getattr(self, name)
                 setattr(self, name, None if values is None else values[order])
             self.context = None if self.context is None else self.context.take(order)
@@ -222,12 +229,16 @@ class Dataset:
         """Rows that are part of a user's history: those labeled 1 where there are labels, else all."""
         return np.ones(len(self), bool) if self.labels is None else self.labels == 1
 
-    def histories(self) -> Histories:
-        """Each user's items in time order, (U rows); with labels, only the rows labeled 1."""
+    def histories(self, *, events: bool = False) -> Histories:
+        """Each user's items in time order, (U rows); with labels, only the rows labeled 1.
+
+        With `events`, the session and the context of each beside it, where the data has them.
+        """
         self._need_ids("histories")
         rows = self.positive
         columns = {"ratings": self.ratings, "weights": self.weights, "times": self.timestamps}
-        kept: dict[str, Any] = {name: None if values is None else values[rows] for name, values in columns.items()}
+        columns |= {"sessions": self.sessions, "context": self.context} if events else {}
+        kept: dict[str, Any] = {name: taken(values, rows) for name, values in columns.items()}
         return Histories.from_rows(self.user_codes[rows], self.item_codes[rows], self.n_users, **kept)
 
     def to_csr(self, values: Values = "ones") -> Any:
@@ -265,6 +276,7 @@ class Dataset:
             label_col=roles.label_col,
             weight_col=roles.weight_col,
             timestamp_col=roles.timestamp_col,
+            session_col=roles.session_col,
             context_cols=roles.context_cols,
             numeric_cols=roles.numeric_cols,
             encoders=roles.encoders,
@@ -321,6 +333,7 @@ class StreamedDataset(StreamedRows, Dataset):
             np.empty(0, np.float32) if role in self.stream.ranges else None for role in ("rating", "label", "weight")
         )
         self.timestamps = None if roles.timestamp_col is None else np.empty(0, np.int64)
+        self.sessions = None
         self.context = self.stream.context
         self._know_nothing()
         if self.stream.ids:
@@ -369,6 +382,11 @@ def read_times(series: nw.Series[Any], name: str) -> NDArray[np.int64]:
         return array.astype(np.int64)
     frames.refuse(np.fromiter((frames.missing(v) for v in array), bool, len(array)), array, name, "missing timestamps")
     raise DataError(f"column {name!r} holds {series.dtype}; timestamps are numbers or dates, so cast it")
+
+
+def read_sessions(series: nw.Series[Any], name: str) -> NDArray[np.int64]:
+    """Sessions by number, from ids of any kind."""
+    return np.asarray(pd.factorize(read_ids(series, name))[0], np.int64)
 
 
 def read_social(frame: nw.DataFrame[Any], user_col: str) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float32]]:

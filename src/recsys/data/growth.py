@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recsys.data.columns import Column, Features
 from recsys.data.dataset import Dataset
@@ -45,10 +44,10 @@ def grown_features(
         return fitted
     like = grown_columns(fitted, more)
     fresh = encode_features(frame, id_col, vocabulary, like)
-    both = tuple(_stacked(above, below) for above, below in zip(like.columns, fresh.columns, strict=True))
+    both = Features(like.columns, len(fitted)).followed(fresh)
     described = vocabulary.encode(frame[id_col])
     rows[described[described >= 0]] += len(vocabulary)
-    return Features(both, 2 * len(vocabulary)).take(rows)
+    return both.take(rows)
 
 
 def recoded(data: Dataset, users: Any, items: Any, context: Features | None) -> Dataset:
@@ -60,20 +59,3 @@ def recoded(data: Dataset, users: Any, items: Any, context: Features | None) -> 
     same.users, same.items = users, items
     same.context = None if context is None else encode_rows(data.to_frame(), context)
     return same
-
-
-def _stacked(above: Column, below: Column) -> Column:
-    """Rows of one column, then those of another that is encoded alike."""
-
-    def both(a: NDArray[Any] | None, b: NDArray[Any] | None) -> NDArray[Any] | None:
-        return None if a is None or b is None else np.concatenate([a, b])
-
-    indptr = None if above.indptr is None else np.concatenate([above.indptr, above.indptr[-1] + below.indptr[1:]])
-    return replace(
-        below,
-        codes=both(above.codes, below.codes),
-        indptr=indptr,
-        values=both(above.values, below.values),
-        vectors=both(above.vectors, below.vectors),
-        absent=both(above.absent, below.absent),
-    )

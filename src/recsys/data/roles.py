@@ -35,6 +35,7 @@ class Roles:
     user_features: Any
     item_features: Any
     social: Any
+    session_col: str | None = None
     encoders: Mapping[str, Encoder] = field(default_factory=dict)
 
     @classmethod

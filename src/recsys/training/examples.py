@@ -194,31 +194,43 @@ PART = 32
 class SequenceBatch(NamedTuple):
     """Histories (B, L) and the item that follows each position (B, L), padded on the right with -1; users (B,).
 
-    Short ones come first.
+    Short ones come first. Beside the histories are the slots of their events' contexts, codes and values (B, L, S); S
+    is 0 where there is no context.
     """
 
     history: Tensor
     targets: Tensor
     users: Tensor
+    codes: Tensor
+    values: Tensor
 
     def parts(self) -> Iterator["SequenceBatch"]:
         """The batch in parts of like length, each no wider than its longest; on a GPU, where small work waits, itself."""
         if self.history.is_cuda:
             yield self
             return
-        for history, targets, users in zip(*(one.split(PART) for one in self), strict=True):
+        for history, targets, users, *context in zip(*(one.split(PART) for one in self), strict=True):
             width = int((targets[-1] >= 0).sum())
-            yield SequenceBatch(history[:, :width], targets[:, :width], users)
+            yield SequenceBatch(
+                *(one[:, :width] for one in (history, targets)), users, *(c[:, :width] for c in context)
+            )
 
 
 class SequenceExamples:
     """Windows of at most `length` steps over users' histories, one target a step; the last window ends at the last item."""
 
-    def __init__(self, history: Histories, length: int):
+    def __init__(
+        self,
+        history: Histories,
+        length: int,
+        users: np.ndarray | None = None,
+        context: tuple[Tensor, Tensor] | None = None,
+    ):
+        """`users` are those of the rows, by default their numbers; `context` the slots of all events, (n, S) each."""
         indptr = np.asarray(history.indptr).astype(np.int64)
         steps = np.maximum(np.diff(indptr) - 1, 0)
         n_windows = -(-steps // length)
-        self.users = torch.from_numpy(np.repeat(np.arange(len(steps)), n_windows))
+        self.users = torch.from_numpy(np.repeat(np.arange(len(steps)) if users is None else users, n_windows))
         # Windows are counted back from the end, so that the newest step is never cut off and only a user's first is
         # short.
         first = np.repeat(np.cumsum(n_windows) - n_windows, n_windows)
@@ -228,6 +240,8 @@ class SequenceExamples:
         self.starts = torch.from_numpy(np.repeat(indptr[:-1], n_windows) + start)
         self.lengths = torch.from_numpy(stop - start)
         self.items = torch.from_numpy(np.asarray(history.items).astype(np.int64))
+        nothing = torch.empty(len(self.items), 0)
+        self.codes, self.values = (nothing.long(), nothing) if context is None else context
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -236,6 +250,7 @@ class SequenceExamples:
         """The same on a device."""
         self.users, self.starts = self.users.to(device), self.starts.to(device)
         self.lengths, self.items = self.lengths.to(device), self.items.to(device)
+        self.codes, self.values = self.codes.to(device), self.values.to(device)
         return self
 
     def batch(self, rows: Tensor) -> SequenceBatch:
@@ -246,7 +261,9 @@ class SequenceExamples:
         real = steps < lengths[:, None]
         at = torch.where(real, starts[:, None] + steps, 0)
         history, targets = self.items[at], self.items[torch.where(real, at + 1, 0)]
-        return SequenceBatch(history.masked_fill(~real, -1), targets.masked_fill(~real, -1), self.users[rows])
+        padded = (one.masked_fill(~real, -1) for one in (history, targets))
+        # What stands beside padding is the context of some event; no state of a real one reads it.
+        return SequenceBatch(*padded, self.users[rows], self.codes[at], self.values[at])
 
 
 def ragged_positions(starts: Tensor, lengths: Tensor, n_entries: int | None = None) -> Tensor:

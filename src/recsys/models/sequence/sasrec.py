@@ -5,13 +5,14 @@ the softmax over the catalog or over drawn items (Klenitskiy & Vasilev, "Turning
 gBCE (Petrov & Macdonald, "gSASRec", RecSys 2023).
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from recsys.data import Dataset
-from recsys.embedding import Embedding
+from recsys.embedding import Embedding, FieldEmbedding
 from recsys.errors import ParameterError
 from recsys.families import SequenceRecommender
 from recsys.nn.attention import CausalBlock
@@ -39,10 +40,13 @@ class SASRecNet(nn.Module):
         dropout: float,
         variant: Literal["official", "preln"] = "official",
         tied: bool = True,
+        context_fields: tuple[Sequence[int], Sequence[int]] = ((), ()),
     ):
         super().__init__()
         self.table = Embedding(n_items, embedding_dim, std=0.02)
         self.output = self.table if tied else Embedding(n_items, embedding_dim, std=0.02)
+        sizes, slots = context_fields
+        self.context = FieldEmbedding(sizes, embedding_dim, fields=slots, std=0.02) if sizes else None
         self.positions = nn.Parameter(torch.randn(max_len, embedding_dim) * 0.02)
         self.drop = Dropout(dropout)
         self.blocks = nn.ModuleList(CausalBlock(embedding_dim, n_heads, dropout, variant) for _ in range(n_layers))
@@ -53,11 +57,17 @@ class SASRecNet(nn.Module):
         """Item vectors that states are multiplied with, (I, D)."""
         return self.output.vectors
 
-    def forward(self, history: Tensor) -> Tensor:
-        """State after each item: codes (B, L), padded on the right with -1, to (B, L, D)."""
+    def forward(self, history: Tensor, context: Sequence[Tensor] = ()) -> Tensor:
+        """State after each item: codes (B, L), padded on the right with -1, to (B, L, D).
+
+        The context of each item is slots of codes and values, (B, L, S) each, whose vectors are added to its own.
+        """
         real = history >= 0
         place = len(self.positions) - real.sum(1, keepdim=True) + torch.arange(history.shape[1], device=history.device)
-        x = self.table(history) * self.table.weight.shape[1] ** 0.5
+        x = self.table(history)
+        if self.context is not None:
+            x = x + self.context.total(*(one.flatten(0, 1) for one in context)).view_as(x)
+        x = x * self.table.weight.shape[1] ** 0.5
         x = x + self.positions[place.clamp(max=len(self.positions) - 1)]
         x = self.drop(x) * real[..., None]
         for block in self.blocks:
@@ -95,7 +105,7 @@ class SASRec(SequenceRecommender):
         if self.embedding_dim % self.n_heads:
             raise ParameterError(f"SASRec: n_heads={self.n_heads} does not divide embedding_dim={self.embedding_dim}")
         sizes = len(self.items_), self.max_len, self.embedding_dim, self.n_layers, self.n_heads
-        return SASRecNet(*sizes, self.dropout, self.variant, self.tied)
+        return SASRecNet(*sizes, self.dropout, self.variant, self.tied, self._context_fields)
 
     def _examples(self, data: Dataset) -> Examples:
         device = next(self.module_.parameters()).device

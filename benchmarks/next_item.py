@@ -1,0 +1,58 @@
+"""What the reproductions of next-item models share: leave-one-out, and the figures of lists over the whole catalog.
+
+Each user's last item is the test and the one before it the validation. A model is trained on the rest, may stop by
+NDCG@10 on the validation items, and then reads the history up to and with the validation item; its weights stay as they
+are. The test item is looked for in the whole catalog without the user's earlier items.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from reproduce import Row
+
+import recsys
+from recsys import Dataset, Recommender
+
+METRICS = ("hit@10", "ndcg@10")
+
+
+class Parts(NamedTuple):
+    """Of every user: all but the last item, the last one; and all but the last two, the one before the last."""
+
+    known: Dataset
+    test: Dataset
+    fit: Dataset
+    validation: Dataset
+
+    @classmethod
+    def of(cls, data: Dataset) -> "Parts":
+        known, test = recsys.split.leave_last_out(data)
+        return cls(known, test, *recsys.split.leave_last_out(known))
+
+
+def movielens() -> Parts:
+    """MovieLens 1M as the SASRec paper has it: items with at least five ratings, every rating an interaction."""
+    data = recsys.datasets.movielens("1m").filter(min_item_interactions=5)
+    return Parts.of(Dataset(data.to_frame()[["user_id", "item_id", "timestamp"]]))
+
+
+def row(model: Recommender, parts: Parts, published: str, n_seeds: int = 1) -> Row:
+    """Train a sequence model, once a seed, and measure it."""
+    fits = [model.clone(random_state=seed).fit(parts.fit, validation_data=parts.validation) for seed in range(n_seeds)]
+    figures = [measured(one, parts) for one in fits]
+    epochs = " ".join(str(len(one.training_log_)) for one in fits)
+    return {"model": repr(model), **cells(figures), "epochs": epochs, "published": published}
+
+
+def measured(model: Recommender, parts: Parts) -> list[float]:
+    """HR@10 and NDCG@10 of a fitted sequence model on the test items."""
+    lists = model.recommend(history=parts.known.to_frame(), k=10, on_unknown="skip")
+    found = recsys.evaluate_lists(lists, parts.test, METRICS)
+    return [found[name] for name in METRICS]
+
+
+def cells(figures: Sequence[Sequence[float]]) -> Row:
+    """HR@10 and NDCG@10, mean and standard deviation over fits."""
+    both = zip(("HR@10", "NDCG@10"), np.mean(figures, 0), np.std(figures, 0), strict=True)
+    return {name: f"{mean:.4f}" + (f" ± {spread:.4f}" if len(figures) > 1 else "") for name, mean, spread in both}
