@@ -16,7 +16,7 @@ import scipy.sparse as sp
 import recsys
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-SHARED_PARTS = ("__init__", "common", "ranking", "clicks", "click_peers")
+SHARED_PARTS = ("__init__", "common", "ranking", "clicks", "click_peers", "sequences")
 TASKS = sorted(path.stem for path in (BENCHMARKS / "tasks").glob("*.py") if path.stem not in SHARED_PARTS)
 
 

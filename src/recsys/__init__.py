@@ -14,7 +14,7 @@ from recsys.models.graph import LightGCN
 from recsys.models.linear import EASE, SLIM
 from recsys.models.neighbors import ItemKNN, RP3Beta, UserKNN
 from recsys.models.neural_cf import GMF, NCFMLP, NeuMF
-from recsys.models.sequence import SASRec
+from recsys.models.sequence import BERT4Rec, SASRec
 
 __version__ = "0.1.0"
 
@@ -33,6 +33,7 @@ __all__ = [
     "SVD",
     "WARP",
     "AutoRec",
+    "BERT4Rec",
     "Categories",
     "ContentKNN",
     "Dataset",

@@ -1,5 +1,6 @@
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from torch import nn
 
 from recsys.errors import TrainingError
-from recsys.training import seeded
+from recsys.training import Checkpoint, make_optimizers, seeded
 from tests.training.toy import (
     LEVELS,
     SLOPES,
@@ -62,6 +63,49 @@ def test_steps_are_those_of_adam_with_decayed_weights() -> None:
     # All rows in one batch: the order in which they are added up is all that differs.
     torch.testing.assert_close(trained.line.weight, net.line.weight)
     torch.testing.assert_close(trained.levels.vectors[:3], net.levels.vectors[:3])
+
+
+@pytest.mark.parametrize("clip", [0.01, 1e6])
+def test_a_gradient_is_cut_to_the_norm_with_rows_that_are_named_twice_added_up(clip: float) -> None:
+    with seeded(0):
+        net, examples = LineNet(), LineExamples()
+    twin = LineNet()
+    twin.load_state_dict(net.state_dict())
+    trainer(epochs=1, batch_size=60, clip=clip, optimizers=lambda net: make_optimizers(net, "sgd", 1.0)).run(
+        net, examples, squares
+    )
+    squares(twin, examples.batch(torch.arange(60))).backward()
+    twin.levels.weight.grad = twin.levels.weight.grad.to_dense()  # type: ignore[union-attr]
+    norm = torch.nn.utils.clip_grad_norm_(twin.parameters(), clip)
+    assert 0.01 < float(norm) < 1e6
+    for one, other in zip(net.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(one, other - other.grad)
+
+
+def test_steps_are_taken_with_a_share_of_the_learning_rate_that_resuming_goes_on_with(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def share(step: int) -> float:
+        asked.append(step)
+        return 1 / (1 + step)
+
+    whole, _ = train(epochs=4, batch_size=20, share_of_rate=share)
+    assert asked == list(range(12))
+    checkpoint = Checkpoint(str(tmp_path / "run"), "key")
+
+    def dying(step: int) -> float:
+        if step == 7:
+            raise KeyboardInterrupt
+        return 1 / (1 + step)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(epochs=4, batch_size=20, share_of_rate=dying, checkpoint=checkpoint)
+    asked.clear()
+    resumed, _ = train(epochs=4, batch_size=20, share_of_rate=share, checkpoint=checkpoint)
+    assert asked == list(range(6, 12))
+    assert same_state(whole, resumed)
+    plain, _ = train(epochs=4, batch_size=20)
+    assert not same_state(whole, plain)
 
 
 def test_rows_of_a_sparse_table_that_no_batch_names_stay_bitwise_what_they_were() -> None:

@@ -1,7 +1,7 @@
 """The base of all neural models: how to train is declared here, once."""
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,6 +43,8 @@ class NeuralRecommender(Recommender):
     """Step size of the optimizer."""
     weight_decay: NonNegative = 0.0
     """Squared-norm penalty that the optimizer adds to the gradient; half of it times the squared weights."""
+    clip: Positive | None = None
+    """Norm that the gradient of a step is cut to; None leaves it as it is."""
     patience: PositiveInt | None = None
     """Epochs without a better `monitor` before training stops; None runs all epochs. Needs `validation_data`."""
     plateau_factor: Factor = 1.0
@@ -82,6 +84,10 @@ class NeuralRecommender(Recommender):
         """What moves the network's parameters."""
         return make_optimizers(net, "adam", self.learning_rate, self.weight_decay)
 
+    def _share_of_rate(self, n_steps: int) -> Callable[[int], float] | None:
+        """The share of the learning rate that each of so many steps, from 0, is taken with; None is all of it."""
+        return None
+
     def _prepare(self, data: Dataset) -> None:
         """Set the fitted attributes that the network's sizes follow from."""
 
@@ -113,6 +119,8 @@ class NeuralRecommender(Recommender):
             optimizers=self._optimizers,
             steps=self._steps,
             plateau_factor=self.plateau_factor,
+            clip=self.clip,
+            share_of_rate=self._share_of_rate(self.epochs * -(-len(examples) // self.batch_size)),
             patience=self.patience if validation is not None else None,
             precision=self.precision,
             verbose=self.verbose,

@@ -1,4 +1,4 @@
-"""Causal self-attention blocks."""
+"""Self-attention blocks: causal ones, and ones that see both ways."""
 
 from typing import Literal
 
@@ -13,11 +13,28 @@ def causal_attention(query: Tensor, key: Tensor, value: Tensor, dropout: float) 
     """softmax(q k^T / sqrt(D)) v over positions up to one's own, (B, H, L, D) each; leaves out a share of the weights."""
     if not dropout or query.is_cuda:
         return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=True)
-    # Torch has no kernel of its own for this on a CPU; of the steps that it takes instead some are for rows of padding.
-    length, scale = query.shape[-2], query.shape[-1] ** -0.5
-    later = torch.full((length, length), -torch.inf, dtype=query.dtype).triu_(1)
+    length = query.shape[-2]
+    return _dropped(query, key, value, dropout, torch.full((length, length), -torch.inf, dtype=query.dtype).triu_(1))
+
+
+def attention(query: Tensor, key: Tensor, value: Tensor, dropout: float, real: Tensor) -> Tensor:
+    """softmax(q k^T / sqrt(D)) v over the real positions (B, L), (B, H, L, D) each; leaves out a share of the weights.
+
+    Every row of `real` has one.
+    """
+    if not dropout or query.is_cuda:
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=real[:, None, None], dropout_p=dropout)
+    padding = torch.zeros(real.shape, dtype=query.dtype).masked_fill_(~real, -torch.inf)
+    return _dropped(query, key, value, dropout, padding.repeat_interleave(query.shape[1], 0)[:, None])
+
+
+def _dropped(query: Tensor, key: Tensor, value: Tensor, dropout: float, hidden: Tensor) -> Tensor:
+    """Attention on the CPU in training; `hidden` is -inf where a position is not seen and 0 elsewhere.
+
+    Torch has no kernel of its own for this; of the steps that it takes instead some are for rows without any position.
+    """
     scores = query.flatten(0, 1) @ key.flatten(0, 1).mT
-    weights = torch.add(later, scores, alpha=scale).softmax(-1)
+    weights = torch.add(hidden, scores, alpha=query.shape[-1] ** -0.5).softmax(-1)
     return (drop(weights, dropout) @ value.flatten(0, 1)).unflatten(0, query.shape[:2])
 
 
@@ -49,3 +66,23 @@ class CausalBlock(nn.Module):
 
     def _project(self, normed: Tensor, source: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return self.query(normed), self.key(source), self.value(source)
+
+
+class BidirectionalBlock(nn.Module):
+    """One block of BERT: every real position sees all of them; norms follow the residual sums (Devlin et al., 2019)."""
+
+    def __init__(self, dim: int, n_heads: int, dropout: float, inner_dim: int):
+        super().__init__()
+        self.n_heads, self.dropout = n_heads, dropout
+        self.query, self.key, self.value, self.mix = (nn.Linear(dim, dim) for _ in range(4))
+        self.inner, self.outer = nn.Linear(dim, inner_dim), nn.Linear(inner_dim, dim)
+        self.attention_norm, self.forward_norm = nn.LayerNorm(dim, eps=1e-12), nn.LayerNorm(dim, eps=1e-12)
+        self.drop = Dropout(dropout)
+
+    def forward(self, x: Tensor, real: Tensor) -> Tensor:
+        """(B, L, D) and which positions are real (B, L) to (B, L, D)."""
+        parts = (layer(x) for layer in (self.query, self.key, self.value))
+        heads = (part.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for part in parts)
+        attended = attention(*heads, self.dropout if self.training else 0.0, real)
+        x = self.attention_norm(x + self.drop(self.mix(attended.transpose(1, 2).flatten(2))))
+        return self.forward_norm(x + self.drop(self.outer(F.gelu(self.inner(x)))))

@@ -122,13 +122,14 @@ def widened(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(one.float() if one.dtype == torch.bfloat16 else one for one in tensors)
 
 
-def softmax_loss(states: Tensor, items: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy over the whole catalog, mean over rows: states (N, D), items (I, D), targets (N,).
+def softmax_loss(states: Tensor, items: Tensor, targets: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Cross-entropy over the whole catalog, mean over rows: states (N, D), items (I, D), targets (N,), bias (I,).
 
     Memory is a block of logits, never (N, I); time is the three matrix products of a forward and a backward pass.
     """
     with torch.autocast(states.device.type, enabled=False):
-        loss: Tensor = _SoftmaxLoss.apply(*widened(states, items), None, targets, None)  # type: ignore[assignment]
+        bias = None if bias is None else widened(bias)[0]
+        loss: Tensor = _SoftmaxLoss.apply(*widened(states, items), bias, targets, None)  # type: ignore[assignment]
     return loss
 
 

@@ -3,7 +3,7 @@
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from recsys.embedding import SGD, Adagrad, RowwiseAdagrad, SparseAdam
@@ -16,6 +16,22 @@ def tables_and_rest(net: nn.Module) -> tuple[list[nn.Parameter], list[nn.Paramet
     tables = [m.weight for m in net.modules() if getattr(m, "sparse", False) and isinstance(m.weight, nn.Parameter)]
     taken = {id(one) for one in tables}
     return tables, [one for one in net.parameters() if id(one) not in taken and one.requires_grad]
+
+
+def clip_gradients(net: nn.Module, norm: float) -> None:
+    """Scale the gradients of all parameters so that together they are no longer than `norm`."""
+    gradients = [one.grad for one in net.parameters() if one.grad is not None]
+    squares = [distinct(one).float().square().sum() for one in gradients]
+    if squares:
+        # No early exit: asking whether they are longer would wait for a GPU.
+        scale = (norm / (torch.stack(squares).sum().sqrt() + 1e-6)).clamp(max=1.0)
+        for one in gradients:
+            (one._values() if one.is_sparse else one).mul_(scale)
+
+
+def distinct(gradient: Tensor) -> Tensor:
+    """The numbers of a gradient, those of a row that a sparse one names twice added up."""
+    return gradient.coalesce().values() if gradient.is_sparse else gradient
 
 
 def make_optimizers(

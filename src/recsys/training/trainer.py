@@ -20,6 +20,7 @@ from recsys.kernels.memory import keep_freed_blocks
 from recsys.training.checkpoint import Checkpoint, Progress, optimizer_tensors, restore_optimizer
 from recsys.training.distributed import CPU, Processes
 from recsys.training.examples import Examples
+from recsys.training.optimizers import clip_gradients
 
 LOGGER = logging.getLogger(__name__)
 
@@ -56,11 +57,22 @@ def seeded(seed: int, device: torch.device = CPU) -> Iterator[None]:
         yield
 
 
+HEIGHT = "height"
+"""Where a group of parameters has the learning rate that schedules take a share of."""
+
+
+def groups_of(optimizers: Sequence[Optimizer]) -> Iterator[dict[str, Any]]:
+    """The groups of parameters of all optimizers."""
+    for optimizer in optimizers:
+        yield from optimizer.param_groups
+
+
 @dataclass
 class Run:
     """Where a training run stands: a row an epoch, and the weights of the best one."""
 
     log: list[dict[str, float]] = field(default_factory=list)
+    steps: int = 0
     best: dict[str, Tensor] | None = None
     best_score: float = math.nan
     best_epoch: int = 0
@@ -83,6 +95,10 @@ class Trainer:
     """Batches that a batch of examples makes, a step each; one is asked for when the step before it is done."""
     plateau_factor: float = 1.0
     """What an epoch without a better metric multiplies the learning rates by."""
+    clip: float | None = None
+    """Norm that the gradient of a step is cut to."""
+    share_of_rate: Callable[[int], float] | None = None
+    """The share of the learning rates that the step of a number, from 0, is taken with."""
     patience: int | None = None
     precision: str = "fp32"
     verbose: int = 1
@@ -108,6 +124,8 @@ class Trainer:
         """
         keep_freed_blocks()
         optimizers = self.optimizers(net)
+        for group in groups_of(optimizers):
+            group[HEIGHT] = group["lr"]
         run = self._resume(net, optimizers)
         self.processes.share_state()
         silent = self.verbose < 1 or self.processes.rank > 0
@@ -115,7 +133,7 @@ class Trainer:
         with synchronized, tqdm(total=self.epochs, initial=len(run.log), disable=silent, desc=self.name) as bar:
             while len(run.log) < self.epochs and not self._should_stop(run):
                 start = time.perf_counter()
-                mean = self._epoch(net, examples, loss, optimizers)
+                mean = self._epoch(net, examples, loss, optimizers, run)
                 row: dict[str, float] = {"epoch": len(run.log) + 1, "loss": mean}
                 self._check(net, row, optimizers)
                 if validate is not None and self.monitor is not None:
@@ -139,16 +157,23 @@ class Trainer:
         return pd.DataFrame(run.log)
 
     def _epoch(
-        self, net: nn.Module, examples: Examples, loss: Callable[..., Tensor], optimizers: Sequence[Optimizer]
+        self,
+        net: nn.Module,
+        examples: Examples,
+        loss: Callable[..., Tensor],
+        optimizers: Sequence[Optimizer],
+        run: Run,
     ) -> float:
         net.train()
         total, n_batches = torch.zeros((), device=self.device), 0
         batches = self.processes.batches(examples, self.batch_size, self.device)
         with self._own_numbers():
             for batch, share in batches:
+                self._set_rates(optimizers, run.steps)
                 value, *_ = (self._step(net, one, share, loss, optimizers) for one in self.steps(batch))
                 total += value
                 n_batches += 1
+                run.steps += 1
         # Data can hold no example at all, as one user with one item holds no next item.
         return float(self.processes.total(total)) / max(n_batches, 1)
 
@@ -164,6 +189,8 @@ class Trainer:
                 value = loss(net, batch) * share
             value.backward()
             self.processes.combine(net, share)
+            if self.clip is not None:
+                clip_gradients(net, self.clip)
             return value.detach()
 
         if isinstance(optimizers[0], torch.optim.LBFGS):
@@ -182,9 +209,16 @@ class Trainer:
 
     def _slow_down(self, optimizers: Sequence[Optimizer]) -> None:
         """Multiply the learning rates by `plateau_factor`."""
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] *= self.plateau_factor
+        for group in groups_of(optimizers):
+            group[HEIGHT] *= self.plateau_factor
+            group["lr"] = group[HEIGHT]
+
+    def _set_rates(self, optimizers: Sequence[Optimizer], step: int) -> None:
+        """The learning rates of one step."""
+        if self.share_of_rate is not None:
+            share = self.share_of_rate(step)
+            for group in groups_of(optimizers):
+                group["lr"] = group[HEIGHT] * share
 
     def _check(self, net: nn.Module, row: dict[str, float], optimizers: Sequence[Optimizer]) -> None:
         """Refuse a run that diverged. The weights tell of a last step too large, which no later loss would show."""
@@ -192,7 +226,7 @@ class Trainer:
         finite = torch.stack([one.detach().sum().double() for one in net.parameters()]).isfinite().all()
         what = "loss" if not math.isfinite(row["loss"]) else None if bool(finite) else "weights"
         if what is not None:
-            rate = optimizers[0].param_groups[0]["lr"]
+            rate = optimizers[0].param_groups[0][HEIGHT]
             raise TrainingError(
                 f"{self.name}: the {what} became NaN or infinite in epoch {row['epoch']} with "
                 f"learning_rate={rate:g}; lower it, or look for extreme values in the data"
@@ -225,8 +259,8 @@ class Trainer:
         tensors["rng.cpu"] = torch.get_rng_state()
         if self.device.type == "cuda":
             tensors["rng.cuda"] = torch.cuda.get_rng_state(self.device)
-        values = {"log": run.log, "best_score": run.best_score, "best_epoch": run.best_epoch}
-        rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
+        values = {"log": run.log, "steps": run.steps, "best_score": run.best_score, "best_epoch": run.best_epoch}
+        rates = [[group[HEIGHT] for group in optimizer.param_groups] for optimizer in optimizers]
         self.checkpoint.write(Progress(tensors, {**values, "learning_rates": rates}), self.processes)
 
     def _resume(self, net: nn.Module, optimizers: Sequence[Optimizer]) -> Run:
@@ -246,7 +280,7 @@ class Trainer:
             values = dict(progress.values)
             for optimizer, rates in zip(optimizers, values.pop("learning_rates"), strict=True):
                 for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                    group["lr"] = rate
+                    group["lr"] = group[HEIGHT] = rate
             torch.set_rng_state(tensors["rng.cpu"])
             if "rng.cuda" in tensors and self.device.type == "cuda":
                 torch.cuda.set_rng_state(tensors["rng.cuda"], self.device)

@@ -1,5 +1,6 @@
 """Next-item models over users' histories."""
 
+from recsys.models.sequence.bert4rec import BERT4Rec
 from recsys.models.sequence.sasrec import SASRec
 
-__all__ = ["SASRec"]
+__all__ = ["BERT4Rec", "SASRec"]
