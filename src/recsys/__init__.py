@@ -14,7 +14,7 @@ from recsys.models.graph import LightGCN
 from recsys.models.linear import EASE, SLIM
 from recsys.models.neighbors import ItemKNN, RP3Beta, UserKNN
 from recsys.models.neural_cf import GMF, NCFMLP, NeuMF
-from recsys.models.sequence import SASRec
+from recsys.models.sequence import GRU4Rec, SASRec
 
 __version__ = "0.1.0"
 
@@ -38,6 +38,7 @@ __all__ = [
     "Dataset",
     "DeepFM",
     "DeepRec",
+    "GRU4Rec",
     "ItemKNN",
     "LightGCN",
     "MultDAE",

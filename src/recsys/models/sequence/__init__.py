@@ -1,5 +1,6 @@
 """Next-item models over users' histories."""
 
+from recsys.models.sequence.gru4rec import GRU4Rec
 from recsys.models.sequence.sasrec import SASRec
 
-__all__ = ["SASRec"]
+__all__ = ["GRU4Rec", "SASRec"]
