@@ -5,6 +5,7 @@ NDCG@10 on the validation items, and then reads the history up to and with the v
 are. The test item is looked for in the whole catalog without the user's earlier items.
 """
 
+import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -43,6 +44,18 @@ def row(model: Recommender, parts: Parts, published: str, n_seeds: int = 1) -> R
     figures = [measured(one, parts) for one in fits]
     epochs = " ".join(str(len(one.training_log_)) for one in fits)
     return {"model": repr(model), **cells(figures), "epochs": epochs, "published": published}
+
+
+def best_of(models: Sequence[Recommender], parts: Parts) -> Recommender:
+    """The fitted model with the best figure on the validation data, by which all of them may stop; one alone needs no other."""
+    fits = []
+    for model in models:
+        fits.append(model.clone().fit(parts.fit, validation_data=parts.validation))
+        log = fits[-1].training_log_
+        print(
+            f"  validation {log[model.monitor].max():.4f} in {log['seconds'].sum():.0f} s: {model!r}", file=sys.stderr
+        )
+    return max(fits, key=lambda one: one.training_log_[one.monitor].max())
 
 
 def measured(model: Recommender, parts: Parts) -> list[float]:

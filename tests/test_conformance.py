@@ -20,6 +20,7 @@ from recsys import (
     ContentKNN,
     DeepFM,
     DeepRec,
+    GRU4Rec,
     ItemKNN,
     MultVAE,
     NeuMF,
@@ -109,6 +110,9 @@ VARIANTS: list[Recommender] = [
     MultVAE(prior="composite"),
     NCFMLP(hidden_dims=(64, 32), dropout=0.2),
     NeuMF(pretrain=True, descent_rate=0.1),
+    GRU4Rec(batching="windows", loss="softmax", optimizer="adam", learning_rate=0.005),
+    GRU4Rec(embedding="tied", loss="bpr-max", elu=0.5, momentum=0.2, n_layers=2),
+    GRU4Rec(embedding="onehot", loss="softmax", session_order="random"),
     SASRec(loss="bce"),
     SASRec(loss="gbce", variant="preln", n_heads=2),
 ]

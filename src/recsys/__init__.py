@@ -14,7 +14,7 @@ from recsys.models.graph import LightGCN
 from recsys.models.linear import EASE, SLIM
 from recsys.models.neighbors import ItemKNN, RP3Beta, UserKNN
 from recsys.models.neural_cf import GMF, NCFMLP, NeuMF
-from recsys.models.sequence import BERT4Rec, SASRec
+from recsys.models.sequence import BERT4Rec, GRU4Rec, SASRec
 
 __version__ = "0.1.0"
 
@@ -39,6 +39,7 @@ __all__ = [
     "Dataset",
     "DeepFM",
     "DeepRec",
+    "GRU4Rec",
     "ItemKNN",
     "LightGCN",
     "MultDAE",

@@ -2,9 +2,9 @@
 
 import torch
 
-from recsys.embedding import FTRL, SGD, Adagrad, RowwiseAdagrad, SparseAdam
+from recsys.embedding import FTRL, SGD, Adagrad, MomentumAdagrad, RowwiseAdagrad, SparseAdam
 
-OPTIMIZERS = [SparseAdam, RowwiseAdagrad, Adagrad, SGD, FTRL]
+OPTIMIZERS = [SparseAdam, RowwiseAdagrad, Adagrad, SGD, FTRL, MomentumAdagrad]
 
 
 def decay(optimizer, weight_decay):

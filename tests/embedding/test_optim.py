@@ -7,7 +7,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from recsys.embedding import FTRL, SGD, Adagrad, Embedding, RowwiseAdagrad, SparseAdam
+from recsys.embedding import FTRL, SGD, Adagrad, Embedding, MomentumAdagrad, RowwiseAdagrad, SparseAdam
 from recsys.embedding.row_optimizer import touched_rows
 from recsys.errors import ParameterError
 from tests.embedding.steps import OPTIMIZERS, decay
@@ -103,6 +103,25 @@ def test_rowwise_adagrad_is_a_loop_over_rows(weight_decay):
     assert_same_steps(got, wanted)
 
 
+@pytest.mark.parametrize("sparse", [True, False])
+def test_adagrad_with_momentum_is_a_loop_over_rows(sparse):
+    ours, batches = table(sparse=sparse), whole_batches() if not sparse else small_batches()
+    plain = ours.weight.detach().clone()
+    sums, velocity = torch.zeros_like(plain), torch.zeros_like(plain)
+    how = {"lr": 0.05, "momentum": 0.6, "eps": 0.1}
+    got, wanted = train(ours, MomentumAdagrad(ours.parameters(), **how), batches), []
+    for codes, aim in batches:
+        old = plain.clone()
+        for row in set(codes.tolist()) - {-1}:
+            places = [n for n, code in enumerate(codes.tolist()) if code == row]
+            gradient = sum(2 * (n + 1) * (old[row + 1] - aim[n]) for n in places)
+            sums[row + 1] += gradient**2
+            velocity[row + 1] = 0.6 * velocity[row + 1] - 0.05 * gradient / (sums[row + 1] + 0.1).sqrt()
+            plain[row + 1] += velocity[row + 1]
+        wanted.append(plain.clone())
+    assert_same_steps(got, wanted)
+
+
 def test_the_state_of_rowwise_adagrad_is_one_number_a_row():
     embedding = table()
     optimizer = RowwiseAdagrad(embedding.parameters())
@@ -119,7 +138,7 @@ def test_duplicates_in_a_batch_are_added_up_once_a_row():
     torch.testing.assert_close(gradient, embedding.weight.grad.to_dense()[rows])
 
 
-WITH_STATE = [SparseAdam, RowwiseAdagrad, Adagrad, FTRL]
+WITH_STATE = [SparseAdam, RowwiseAdagrad, Adagrad, FTRL, MomentumAdagrad]
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -262,6 +281,7 @@ def test_training_brings_rows_to_what_is_asked_of_them(optimizer):
         *[(SparseAdam, option) for option in ("lr", "eps", "weight_decay")],
         *[(RowwiseAdagrad, option) for option in ("lr", "eps", "weight_decay")],
         *[(Adagrad, option) for option in ("lr", "eps", "initial", "weight_decay")],
+        *[(MomentumAdagrad, option) for option in ("lr", "momentum", "eps", "weight_decay")],
         *[(SGD, option) for option in ("lr", "weight_decay")],
         *[(FTRL, option) for option in ("lr", "beta", "l1", "l2")],
     ],

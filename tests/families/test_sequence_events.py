@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import recsys
-from recsys import Dataset, SASRec
+from recsys import BERT4Rec, Dataset, GRU4Rec, SASRec
 from recsys.errors import DataError, ParameterError
 
 N_ITEMS = 12
@@ -52,6 +52,28 @@ def test_what_stands_beside_an_event_says_what_comes_next(column: str, values: l
     blind = quick().fit(turns().drop(columns=["arrow", "sign", "tags"]))
     guessed = blind.recommend(history=asked(column, values), k=1, filter_seen=False)["item_id"].to_numpy()
     assert np.mean(guessed == wanted) <= 0.5
+
+
+GRU = {"embedding_dim": 24, "hidden_dim": 24, "max_len": 6, "batch_size": 32, "verbose": 0, "device": "cpu"}
+WINDOWS = {"batching": "windows", "loss": "softmax", "optimizer": "adam", "learning_rate": 0.01, "epochs": 40}
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        GRU4Rec(**GRU, **WINDOWS),
+        GRU4Rec(**GRU, **WINDOWS, embedding="tied"),
+        GRU4Rec(**GRU, n_negatives=20, epochs=30),
+        GRU4Rec(**GRU, n_negatives=20, epochs=30, embedding="onehot"),
+        BERT4Rec(embedding_dim=24, max_len=6, epochs=60, batch_size=32, learning_rate=0.005, dropout=0.0, verbose=0),
+    ],
+    ids=["GRU4Rec, windows", "GRU4Rec, tied", "GRU4Rec", "GRU4Rec, onehot", "BERT4Rec"],
+)
+def test_every_sequence_model_reads_what_stands_beside_an_event(model: Any) -> None:
+    fitted = model.fit(Dataset(turns(), context_cols=["arrow"]))
+    found = fitted.recommend(history=asked("arrow", ["back", "on"]), k=1, filter_seen=False)["item_id"].to_numpy()
+    wanted = [(item + way) % N_ITEMS for item in range(N_ITEMS) for way in (-1, 1)]
+    assert np.mean(found == wanted) > 0.9
 
 
 def test_known_users_are_served_with_the_contexts_of_their_events(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ RULES = {
     "ADAGRAD": ((5,), (0.1, 1e-6)),
     "ROWWISE_ADAGRAD": ((1,), (0.1, 1e-6)),
     "FTRL": ((5, 5), (0.1, 0.7, 0.6, 0.3)),
+    "MOMENTUM_ADAGRAD": ((5, 5), (0.1, 1e-2, 0.6)),
 }
 """Widths of each rule's states, for vectors of 5 numbers, and constants."""
 
@@ -42,7 +43,19 @@ def ftrl_twin(w, g, z, n, rate, beta, l1, l2):
     return -pull / ((beta + np.sqrt(n)) / rate + l2), [z, n]
 
 
-TWINS = dict(zip(RULES, (sgd_twin, adam_twin, adagrad_twin, rowwise_adagrad_twin, ftrl_twin), strict=True))
+def momentum_adagrad_twin(w, g, total, velocity, rate, eps, momentum):
+    total = total + g**2
+    velocity = momentum * velocity - rate * g / np.sqrt(total + eps)
+    return w + velocity, [total, velocity]
+
+
+TWINS = dict(
+    zip(
+        RULES,
+        (sgd_twin, adam_twin, adagrad_twin, rowwise_adagrad_twin, ftrl_twin, momentum_adagrad_twin),
+        strict=True,
+    )
+)
 
 
 class Problem:

@@ -53,7 +53,7 @@ def test_a_step_is_that_of_the_kernel_on_the_cpu(rule):
 
 
 @pytest.mark.parametrize("dim", [1, 10, 64, 100])
-@pytest.mark.parametrize("rule", ["ADAM", "ROWWISE_ADAGRAD"])
+@pytest.mark.parametrize("rule", ["ADAM", "ROWWISE_ADAGRAD", "MOMENTUM_ADAGRAD"])
 def test_vectors_of_any_length_are_stepped(rule, dim):
     rng = np.random.default_rng(dim)
     rows, values, weight = rng.integers(0, 9, 150), rng.normal(size=(150, dim)), rng.normal(size=(9, dim))

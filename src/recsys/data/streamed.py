@@ -189,7 +189,7 @@ class StreamedRows:
         """Refused."""
         self._refuse("positive")
 
-    def histories(self) -> Any:
+    def histories(self, *, events: bool = False) -> Any:
         """Refused: in the order of time, histories would take all rows."""
         self._refuse("histories()")
 

@@ -4,7 +4,7 @@ from recsys.embedding.bags import EmbeddingBag
 from recsys.embedding.fields import FieldEmbedding
 from recsys.embedding.hashed import HashEmbedding, QREmbedding
 from recsys.embedding.mixed import MixedEmbedding, mixed_dims
-from recsys.embedding.optim import FTRL, SGD, Adagrad, RowwiseAdagrad, SparseAdam
+from recsys.embedding.optim import FTRL, SGD, Adagrad, MomentumAdagrad, RowwiseAdagrad, SparseAdam
 from recsys.embedding.placement import CachedEmbedding, place
 from recsys.embedding.row_optimizer import RowOptimizer
 from recsys.embedding.table import Embedding
@@ -19,6 +19,7 @@ __all__ = [
     "FieldEmbedding",
     "HashEmbedding",
     "MixedEmbedding",
+    "MomentumAdagrad",
     "QREmbedding",
     "RowOptimizer",
     "RowwiseAdagrad",

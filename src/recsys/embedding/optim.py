@@ -111,6 +111,41 @@ class Adagrad(RowOptimizer):
         weight.addcdiv_(gradient, total.sqrt().add_(eps), value=-rate)
 
 
+class MomentumAdagrad(RowOptimizer):
+    """v <- momentum v - lr g / sqrt(sum of g^2 + eps), w <- w + v, by weight.
+
+    The Adagrad of GRU4Rec (Hidasi & Karatzoglou, CIKM 2018). Here eps is inside the root and no mere guard against 0: where
+    gradients are below sqrt(eps), as those of drawn negatives are, steps are as small as they.
+    """
+
+    rule = sparse_step.MOMENTUM_ADAGRAD
+    remembers = ("sum", "velocity")
+
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        lr: float = 0.05,
+        momentum: float = 0.0,
+        eps: float = 1e-6,
+        weight_decay: float = 0.0,
+        generator: Generator | None = None,
+    ):
+        options = {"lr": lr, "momentum": momentum, "eps": eps, "weight_decay": weight_decay}
+        super().__init__(params, options, generator)
+
+    def _new_state(self, parameter: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
+        return {"sum": new_table_like(parameter), "velocity": new_table_like(parameter)}
+
+    def _constants(self, state: dict[str, Tensor], group: dict[str, Any]) -> tuple[float, ...]:
+        return group["lr"], group["eps"], group["momentum"]
+
+    def _update(self, weight: Tensor, gradient: Tensor, state: list[Tensor], constants: tuple[float, ...]) -> None:
+        (total, velocity), (rate, eps, momentum) = state, constants
+        total.addcmul_(gradient, gradient)
+        velocity.mul_(momentum).addcdiv_(gradient, (total + eps).sqrt_(), value=-rate)
+        weight.add_(velocity)
+
+
 class RowwiseAdagrad(RowOptimizer):
     """Adagrad with one accumulator a row: the mean square of the row's gradients (as in production click models).
 

@@ -45,10 +45,13 @@ class SequenceRecommender(NeuralRecommender, FactorRecommender):
         slots = Slots.of(len(history.items), history.context, with_id=False, widths=self.context_widths_)
         return slots.tensors(next(self.module_.parameters()).device)
 
+    def _histories(self, data: Dataset) -> tuple[Histories, NDArray[np.int64]]:
+        """What is trained on, a row a user or a session, and the user of each row."""
+        history = data.histories(events=True)
+        return history.by_session() if self.sessions == "apart" else (history, np.arange(len(history)))
+
     def _examples(self, data: Dataset) -> Examples:
-        history, users = data.histories(events=True), None
-        if self.sessions == "apart":
-            history, users = history.by_session()
+        history, users = self._histories(data)
         return SequenceExamples(history, self.max_len, users, self._context_table(history))
 
     def _item_table(self, net: Any) -> Tensor:

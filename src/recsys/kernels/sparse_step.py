@@ -16,11 +16,12 @@ from recsys.errors import DataError
 from recsys.kernels.parallel import FAST, over_rows
 from recsys.kernels.rows import fetch_row
 
-SGD, ADAM, ADAGRAD, ROWWISE_ADAGRAD, FTRL = range(5)
+SGD, ADAM, ADAGRAD, ROWWISE_ADAGRAD, FTRL, MOMENTUM_ADAGRAD = range(6)
 """Rules, and what each takes: its state, one row a row of weights, and its constants.
 
 SGD: none; rate. ADAM: mean, square; rate, beta1, beta2, eps, root_scale (the step is rate mean / (root_scale
 sqrt(square) + eps)). ADAGRAD: sum; rate, eps. ROWWISE_ADAGRAD: sum (n, 1); rate, eps. FTRL: z, n; rate, beta, l1, l2.
+MOMENTUM_ADAGRAD: sum, velocity; rate, eps, momentum.
 """
 AHEAD = 2
 """Rows by which weights and state are asked for before their step: memory answers meanwhile. More was slower."""
@@ -116,6 +117,15 @@ def _ftrl(w, g, z, n, c):  # pragma: no cover
 
 
 @njit(cache=True, nogil=True, **FAST)
+def _momentum_adagrad(w, g, total, velocity, c):  # pragma: no cover
+    rate, eps, momentum = c[0], c[1], c[2]
+    for d in range(len(w)):
+        total[d] += g[d] * g[d]
+        velocity[d] = momentum * velocity[d] - rate * g[d] / np.sqrt(total[d] + eps)
+        w[d] += velocity[d]
+
+
+@njit(cache=True, nogil=True, **FAST)
 def _step_rows(
     start, stop, rule, rows, starts, places, values, decay, weight, first, second, constants
 ):  # pragma: no cover  # fmt: skip
@@ -126,7 +136,7 @@ def _step_rows(
         fetch_row(weight, rows[soon])
         if rule != SGD:
             fetch_row(first, rows[soon])
-        if rule in (ADAM, FTRL):
+        if rule in (ADAM, FTRL, MOMENTUM_ADAGRAD):
             fetch_row(second, rows[soon])
         row = rows[r]
         w = weight[row, 0]
@@ -145,8 +155,10 @@ def _step_rows(
             _adagrad(w, gradient, first[row, 0], constants)
         elif rule == ROWWISE_ADAGRAD:
             _rowwise_adagrad(w, gradient, first[row, 0], constants)
-        else:
+        elif rule == FTRL:
             _ftrl(w, gradient, first[row, 0], second[row, 0], constants)
+        else:
+            _momentum_adagrad(w, gradient, first[row, 0], second[row, 0], constants)
 
 
 def step_rows(

@@ -24,6 +24,7 @@ SGD = tl.constexpr(sparse_step.SGD)
 ADAM = tl.constexpr(sparse_step.ADAM)
 ADAGRAD = tl.constexpr(sparse_step.ADAGRAD)
 ROWWISE_ADAGRAD = tl.constexpr(sparse_step.ROWWISE_ADAGRAD)
+MOMENTUM_ADAGRAD = tl.constexpr(sparse_step.MOMENTUM_ADAGRAD)
 
 
 class Cut(NamedTuple):
@@ -92,6 +93,15 @@ def _step(
         total += tl.sum(g * g, axis=1) / D
         w -= (c0 / (tl.sqrt(total) + c1))[:, None] * g
         tl.store(first + row, total, mask=mask)
+    elif RULE == MOMENTUM_ADAGRAD:
+        total = tl.load(first + at, mask=here, other=0.0)
+        velocity = tl.load(second + at, mask=here, other=0.0)
+        tl.debug_barrier()
+        total += g * g
+        velocity = c2 * velocity - c0 * g / tl.sqrt(total + c1)
+        w += velocity
+        tl.store(first + at, total, mask=here)
+        tl.store(second + at, velocity, mask=here)
     else:
         z = tl.load(first + at, mask=here, other=0.0)
         n = tl.load(second + at, mask=here, other=0.0)

@@ -131,9 +131,7 @@ class BERT4Rec(SequenceRecommender):
         return BERT4RecNet(*sizes, self.dropout, self._context_fields)
 
     def _examples(self, data: Dataset) -> Examples:
-        history = data.histories(events=True)
-        if self.sessions == "apart":
-            history, _ = history.by_session()
+        history, _ = self._histories(data)
         step = max(1, int(self.max_len * self.window_step))
         context = self._context_table(history)
         return ClozeExamples(history, self.max_len, step, self.mask_share, self.n_maskings, context)
