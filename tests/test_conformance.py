@@ -13,10 +13,12 @@ from recsys import (
     BPR,
     CDAE,
     DCN,
+    EASE,
     FM,
     NCFMLP,
     PMF,
     AutoRec,
+    Blend,
     ContentKNN,
     DeepFM,
     DeepRec,
@@ -115,6 +117,8 @@ VARIANTS: list[Recommender] = [
     GRU4Rec(embedding="onehot", loss="softmax", session_order="random"),
     SASRec(loss="bce"),
     SASRec(loss="gbce", variant="preln", n_heads=2),
+    Blend([EASE(), ItemKNN()]),
+    Blend([SASRec(epochs=5, embedding_dim=16, verbose=0), EASE(), Popular()], method="rrf"),
 ]
 """Forms of models that their defaults do not reach."""
 

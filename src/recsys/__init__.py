@@ -15,6 +15,7 @@ from recsys.models.linear import EASE, SLIM
 from recsys.models.neighbors import ItemKNN, RP3Beta, UserKNN
 from recsys.models.neural_cf import GMF, NCFMLP, NeuMF
 from recsys.models.sequence import BERT4Rec, GRU4Rec, SASRec
+from recsys.pipeline import Blend
 
 __version__ = "0.1.0"
 
@@ -34,6 +35,7 @@ __all__ = [
     "WARP",
     "AutoRec",
     "BERT4Rec",
+    "Blend",
     "Categories",
     "ContentKNN",
     "Dataset",

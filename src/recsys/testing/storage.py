@@ -23,6 +23,7 @@ from recsys.testing.contract import (
     tables_for,
 )
 from recsys.testing.history import past
+from recsys.testing.hyperparameters import same_params
 from recsys.testing.planted import USER, as_kind
 
 
@@ -36,7 +37,7 @@ def check_save_and_load(model: Model) -> None:
         loaded.save(path)
         again = load(path)
     expect(type(loaded) is type(one), model, f"load gives a {type(loaded).__name__}")
-    expect(loaded.get_params() == one.get_params(), model, "load changes hyperparameters")
+    expect(same_params(loaded, one), model, "load changes hyperparameters")
     kept, back = ({name for name in vars(each) if name.endswith("_")} for each in (one, loaded))
     expect(kept == back, model, f"saving loses or invents {', '.join(sorted(kept ^ back))}")
     for each in (loaded, again):

@@ -1,0 +1,208 @@
+"""Blend: one list from the scores of several models."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys import persistence
+from recsys.base import Query, Recommender
+from recsys.data import Dataset, frames
+from recsys.errors import DataError, NotFittedError, ParameterError
+from recsys.evaluation import evaluate_lists
+from recsys.kernels.topk import top_k_scores
+from recsys.lists import Seen, block_rows
+from recsys.metrics import Metric, parse
+from recsys.params import NonNegative, Positive
+from recsys.pipeline.fusion import Method, comparable, weight_grid
+
+
+class Blend(Recommender):
+    """The weighted sum of several models' scores, each made comparable over the catalog for each user.
+
+    `Blend([SASRec(...), EASE(...)]).fit(train, validation_data=validation)` fits all models on the same data and picks
+    weights by `monitor` on the validation data. What is compared are the scores of the whole catalog, whatever a list
+    leaves out later: so `predict` says what `recommend` ranks by. Scoring costs the models' own and O(I) a user, by
+    reciprocal ranks O(I log I). Histories are served where all models read them.
+    """
+
+    reads_history: ClassVar[bool] = True
+    reads_events: ClassVar[bool] = True
+
+    models: tuple[Recommender, ...] = ()
+    """The models to blend, two or more."""
+    method: Method = "zscore"
+    """How scores are made comparable: by each user's mean and deviation, by the least and the largest, or by ranks."""
+    weights: tuple[NonNegative, ...] | None = None
+    """A weight a model; None picks them on `validation_data`, and makes all alike where there is none."""
+    rrf_k: Positive = 60.0
+    """For "rrf": what is added to ranks; the larger, the less the first ones stand out."""
+    prefit: bool = False
+    """Whether the models are fitted already, on the same users and items, and are taken as they are."""
+    monitor: str = "ndcg@10"
+    """Metric of the validation data that picks the weights: one of lists with a cut-off."""
+
+    parts_: tuple[Recommender, ...]
+    weights_: tuple[float, ...]
+    trials_: Any
+
+    def __init__(self, models: Any = (), **parameters: Any) -> None:
+        given = isinstance(models, list | tuple)
+        # A saved blend gives its models as plain values.
+        models = tuple(told(one) if isinstance(one, dict) else one for one in models) if given else models
+        super().__init__(**parameters, models=models)
+
+    @property
+    def needs(self) -> tuple[str, ...]:  # type: ignore[override]
+        """What the data must have for all models."""
+        return tuple(sorted({role for model in self.models for role in model.needs}))
+
+    @property
+    def knows_users(self) -> bool:  # type: ignore[override]
+        """Whether a fitted user is more to a model than the history."""
+        return any(model.knows_users for model in self.models)
+
+    def _serves_histories(self) -> bool:
+        return all(model._serves_histories() for model in self.models)
+
+    # -- fitting -----------------------------------------------------------------------------------------------------
+
+    def _fit(self, data: Dataset, validation: Dataset | None) -> None:
+        self._check_models()
+        metric = self._metric() if self.weights is None and validation is not None else None
+        if self.prefit:
+            self.parts_ = self.models
+            self._check_parts()
+        else:
+            self.parts_ = tuple(model.clone().fit(data, validation_data=validation) for model in self.models)
+        n_models = len(self.models)
+        self.trials_ = None
+        self.weights_ = (1 / n_models,) * n_models if self.weights is None else self.weights
+        if metric is not None and validation is not None:
+            self._pick_weights(validation, metric)
+
+    def _check_models(self) -> None:
+        if len(self.models) < 2:
+            raise ParameterError(f"Blend: models={list(self.models)!r} are {len(self.models)}; give two or more")
+        mute = [model for model in self.models if not model.ranks]
+        if mute:
+            raise ParameterError(f"Blend: {mute[0]!r} ranks nothing; give models that recommend")
+        if self.weights is not None and (len(self.weights) != len(self.models) or sum(self.weights) == 0):
+            raise ParameterError(
+                f"Blend: weights={self.weights} is not allowed; give one for each of the {len(self.models)} models, "
+                "not all of them 0"
+            )
+
+    def _check_parts(self) -> None:
+        """Refuse models that are not fitted, or on other users and items."""
+        for model in self.parts_:
+            if not model.is_fitted:
+                raise NotFittedError(f"Blend: prefit=True, but {model!r} is not fitted; fit it, or give prefit=False")
+            for name in ("users_", "items_"):
+                theirs, ours = getattr(model, name), getattr(self, name)
+                if theirs is None or not np.array_equal(theirs.ids, ours.ids):
+                    raise DataError(
+                        f"Blend: {model!r} was fitted on other {name.strip('_')} than this data has; fit all models on "
+                        "the data that the blend is fitted on"
+                    )
+
+    def _metric(self) -> Metric:
+        metric = parse(self.monitor)
+        if metric.kind != "ranking" or metric.k is None:
+            raise ParameterError(f'Blend: monitor={self.monitor!r} is no metric of lists; give one such as "ndcg@10"')
+        return metric
+
+    def _pick_weights(self, validation: Dataset, metric: Metric) -> None:
+        """Try weights on the lists of the validation users: each block of users is scored once by every model."""
+        users = self.users_.encode(validation.users.ids)[validation.user_codes]
+        items = self.items_.encode(validation.items.ids)[validation.item_codes]
+        # As `evaluate` has it: what was seen is neither listed nor relevant.
+        new = ~self._has_seen(users, items)
+        if not new.any():
+            raise DataError("Blend: every row of validation_data is in the training data too; give other rows")
+        wanted = validation.subset(new)
+        asked = np.unique(users[new & (users >= 0)])
+        grid, k = weight_grid(len(self.parts_)), int(metric.k or 0)
+        codes = np.full((len(grid), len(asked), min(k, len(self.items_))), -1, np.int64)
+        step = max(1, block_rows(len(self.items_)) // (len(self.parts_) + 2))
+        for start in range(0, len(asked), step):
+            rows = slice(start, start + step)
+            query = Query(asked[rows], self._history_of(asked[rows]))
+            tables = self._tables(query)
+            seen = Seen.of(query.history, len(self.items_), None).rows(slice(0, len(query)))
+            for trial, weights in enumerate(grid):
+                codes[trial, rows] = top_k_scores(weighted(tables, weights), codes.shape[2], **seen)[0]
+        found = [self._figure(asked, lists, wanted, metric) for lists in codes]
+        best = int(np.argmax(found) if metric.greater_is_better else np.argmin(found))
+        self.weights_ = tuple(grid[best].tolist())
+        self.trials_ = np.column_stack([grid, found])
+
+    def _has_seen(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether each pair of codes is in the training data."""
+        known = (users >= 0) & (items >= 0)
+        matrix = self.history_.matrix(len(self.items_))
+        found = np.asarray(matrix[np.maximum(users, 0), np.maximum(items, 0)]).ravel() > 0
+        return known & found
+
+    def _figure(self, users: NDArray[np.int64], lists: NDArray[np.int64], wanted: Dataset, metric: Metric) -> float:
+        row, place = (lists >= 0).nonzero()
+        columns = {
+            str(wanted.user_col): self.users_.decode(users[row]),
+            str(wanted.item_col): self.items_.decode(lists[row, place]),
+            "rank": place + 1,
+        }
+        names = {"user_col": str(wanted.user_col), "item_col": str(wanted.item_col)}
+        return evaluate_lists(frames.build(columns, "pandas"), wanted, metric, **names)[metric.name]
+
+    # -- scores ------------------------------------------------------------------------------------------------------
+
+    def _tables(self, query: Query) -> list[NDArray[np.float32]]:
+        """Scores of all items by each model, made comparable, (B, I) each."""
+        return [comparable(part._score_items(query), self.method, self.rrf_k) for part in self.parts_]
+
+    def _score_items(self, query: Query) -> NDArray[np.float32]:
+        return weighted(self._tables(query), self.weights_)
+
+    # -- saving ------------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> None:
+        """Write the blend and its models to a directory; an older model there is replaced."""
+        self._check_fitted()
+        fitted = {name: value for name, value in self.__dict__.items() if name.endswith("_")}
+        fitted["parts_"] = tuple(told_of(part) for part in self.parts_)
+        # Models that are taken as they are, are the parts.
+        models = () if self.prefit else tuple(told_of(model) for model in self.models)
+        persistence.save(Path(path), type(self).__name__, self.get_params() | {"models": models}, fitted)
+
+    def _restore(self, fitted: dict[str, Any]) -> None:
+        super()._restore(fitted | {"parts_": tuple(told(one) for one in fitted["parts_"])})
+        if self.prefit:
+            self.models = self.parts_
+
+
+def weighted(tables: Sequence[NDArray[np.float32]], weights: Sequence[float] | NDArray[Any]) -> NDArray[np.float32]:
+    """The sum of tables times their weights, in a fresh buffer."""
+    total = tables[0] * np.float32(weights[0])
+    for table, weight in zip(tables[1:], weights[1:], strict=True):
+        total += table * np.float32(weight)
+    return total
+
+
+def told_of(model: Recommender) -> dict[str, Any]:
+    """A model as plain values: its class by name, its hyperparameters, and what it has learned, if it has."""
+    fitted = {name: value for name, value in model.__dict__.items() if name.endswith("_")}
+    return {"model": type(model).__name__, "parameters": model.get_params(), "fitted": fitted}
+
+
+def told(values: Mapping[str, Any]) -> Recommender:
+    """The model that `told_of` tells of."""
+    name = values.get("model")
+    if name not in Recommender.known:
+        raise ParameterError(f"Blend: {name!r} is no known model; import the module that defines it first")
+    model = Recommender.known[name](**values["parameters"])
+    if values["fitted"]:
+        persistence.check_fitted(values["fitted"])
+        model._restore(dict(values["fitted"]))
+    return model

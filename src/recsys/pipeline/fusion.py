@@ -1,0 +1,48 @@
+"""Scores of several models made comparable, each user's by themselves.
+
+Reciprocal ranks: Cormack, Clarke & Büttcher, "Reciprocal Rank Fusion outperforms Condorcet and Individual Rank Learning
+Methods", SIGIR 2009.
+"""
+
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Method = Literal["zscore", "minmax", "rrf"]
+
+
+def comparable(scores: NDArray[np.float32], method: Method, rrf_k: float) -> NDArray[np.float32]:
+    """Scores (B, I) on a scale that those of other models share; a row of equal scores says nothing: all 0.
+
+    "zscore": (s - mean) / deviation of the row. "minmax": 0 for its least, 1 for its largest. "rrf": 1 / (rrf_k + rank),
+    rank from 1, ties to the smaller code.
+    """
+    if method == "rrf":
+        order = np.argsort(-scores, axis=1, kind="stable")
+        found = np.empty(scores.shape, np.float32)
+        shares = (1 / (rrf_k + 1 + np.arange(scores.shape[1]))).astype(np.float32)
+        np.put_along_axis(found, order, np.broadcast_to(shares, scores.shape), axis=1)
+        return found
+    wide = scores.astype(np.float64)
+    if method == "zscore":
+        wide -= wide.mean(1, keepdims=True)
+        spread = wide.std(1, keepdims=True)
+    else:
+        wide -= wide.min(1, keepdims=True)
+        spread = wide.max(1, keepdims=True, initial=0)
+    return np.divide(wide, spread, out=np.zeros_like(wide), where=spread > 0).astype(np.float32)
+
+
+def weight_grid(n_models: int, most: int = 300) -> NDArray[np.float64]:
+    """Weights (W, n) that add up to 1, in steps of 0.05, or coarser ones where that would make more than `most`."""
+    points: list[list[int]] = []
+    for n_steps in (20, 10, 5, 4, 3, 2, 1):
+        # Bars between stars: each choice of places for the bars shares the steps out in its own way.
+        places = combinations(range(n_steps + n_models - 1), n_models - 1)
+        points = [np.diff([-1, *bars, n_steps + n_models - 1]).tolist() for bars in places]
+        if len(points) <= most:
+            break
+    shares = np.array(points) - 1
+    return shares / shares.sum(1, keepdims=True)

@@ -1,0 +1,207 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import recsys
+from recsys import ALS, EASE, SVD, Blend, Dataset, ItemKNN, Popular, SASRec
+from recsys.errors import DataError, LoadError, NotFittedError, ParameterError, UnsupportedError
+from recsys.pipeline import blend as blend_module
+
+N_ITEMS = 24
+
+
+def tastes_and_order(n_users: int = 150, seed: int = 0) -> pd.DataFrame:
+    """Users of two tastes, even items or odd ones, who walk on by two from time to time: a bag knows the taste alone."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for user in range(n_users):
+        item = user % 2 + 2 * int(rng.integers(12))
+        for step in range(9):
+            rows.append((user, item, step))
+            item = (item + 2) % N_ITEMS if rng.random() < 0.6 else user % 2 + 2 * int(rng.integers(12))
+    return pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"])
+
+
+def parts() -> tuple[Dataset, Dataset, Dataset]:
+    known, test = recsys.split.leave_last_out(Dataset(tastes_and_order()))
+    train, validation = recsys.split.leave_last_out(known)
+    return train, validation, test
+
+
+SMALL: dict[str, Any] = {
+    "embedding_dim": 16, "n_layers": 1, "epochs": 8, "batch_size": 32, "learning_rate": 0.01, "verbose": 0,
+    "device": "cpu",
+}  # fmt: skip
+
+
+def test_a_score_is_the_weighted_sum_of_comparable_scores() -> None:
+    train, _, _ = parts()
+    model = Blend([EASE(), ItemKNN()], weights=(0.3, 0.7)).fit(train)
+    items = train.items.ids
+    for user in (0, 7):
+        wanted = 0.0
+        for part, weight in zip((EASE(), ItemKNN()), (0.3, 0.7), strict=True):
+            scores = part.fit(train).predict([user] * len(items), items).astype(float)
+            wanted = wanted + weight * (scores - scores.mean()) / scores.std()
+        np.testing.assert_allclose(model.predict([user] * len(items), items), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["zscore", "minmax", "rrf"])
+def test_lists_are_by_what_predict_says_whatever_is_left_out(method: Any) -> None:
+    train, _, _ = parts()
+    model = Blend([EASE(), Popular()], method=method).fit(train)
+    lists = model.recommend([3, 4], k=5, exclude_items=[2, 3])
+    np.testing.assert_allclose(lists["score"], model.predict(lists[["user_id", "item_id"]]), rtol=1e-5)
+    assert not set(lists["item_id"]) & {2, 3}
+    scores = model.predict([3] * N_ITEMS, range(N_ITEMS))
+    seen = set(train.to_frame().query("user_id == 3")["item_id"]) | {2, 3}
+    left = [item for item in np.argsort(-scores, kind="stable").tolist() if item not in seen]
+    assert lists[lists["user_id"] == 3]["item_id"].tolist() == left[:5]
+
+
+@pytest.mark.parametrize("method", ["zscore", "minmax", "rrf"])
+def test_the_figure_of_the_weights_is_that_of_evaluate(monkeypatch: pytest.MonkeyPatch, method: Any) -> None:
+    monkeypatch.setattr(blend_module, "block_rows", lambda n_items: 40)
+    train, validation, _ = parts()
+    model = Blend([EASE(), ItemKNN()], method=method).fit(train, validation_data=validation)
+    trials = model.trials_
+    assert trials.shape == (21, 3)
+    found = recsys.evaluate(model, validation, "ndcg@10")["ndcg@10"]
+    assert found == pytest.approx(trials[:, 2].max())
+    for row in (0, 4, 20):
+        fixed = model.clone(weights=tuple(trials[row, :2])).fit(train)
+        assert recsys.evaluate(fixed, validation, "ndcg@10")["ndcg@10"] == pytest.approx(trials[row, 2])
+    assert model.weights_ == tuple(trials[trials[:, 2].argmax(), :2])
+
+
+def test_seen_and_unknown_rows_of_the_validation_data_count_as_evaluate_counts_them() -> None:
+    train, validation, _ = parts()
+    frame = pd.concat([validation.to_frame(), train.to_frame().iloc[:40]])
+    frame = pd.concat([frame, pd.DataFrame({"user_id": [0, 999], "item_id": [999, 3], "timestamp": [50, 50]})])
+    mixed = Dataset(frame)
+    model = Blend([EASE(), Popular()]).fit(train, validation_data=mixed)
+    assert recsys.evaluate(model, mixed, "ndcg@10")["ndcg@10"] == pytest.approx(model.trials_[:, 2].max())
+
+
+def test_models_that_know_different_things_are_better_together() -> None:
+    # Item 10 g + p: the place p goes on by one each step, the group g is the user's own in half of the steps. The last
+    # item alone tells the next place, all items in any order tell the group.
+    rng = np.random.default_rng(0)
+    rows = []
+    for user in range(300):
+        start = int(rng.integers(10))
+        for step in range(8):
+            group = user % 4 if rng.random() < 0.5 else int(rng.integers(4))
+            rows.append((user, 10 * group + (start + step) % 10, step))
+    known, test = recsys.split.leave_last_out(Dataset(pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"])))
+    train, validation = recsys.split.leave_last_out(known)
+    order, taste = SASRec(**{**SMALL, "max_len": 1, "epochs": 20}), EASE(regularization=10.0)
+    model = Blend([order, taste], monitor="ndcg@5").fit(train, validation_data=validation)
+    assert 0 < model.weights_[0] < 1
+    history = known.to_frame()
+    figures = [recsys.evaluate(one, test, "ndcg@5", history=history)["ndcg@5"] for one in (model, *model.parts_)]
+    assert figures[0] > max(figures[1:]) + 0.02
+
+
+def test_without_validation_data_all_models_count_alike() -> None:
+    train, _, _ = parts()
+    assert Blend([EASE(), ItemKNN(), Popular()]).fit(train).weights_ == (1 / 3,) * 3
+
+
+def test_models_that_are_fitted_already_are_taken_as_they_are() -> None:
+    train, validation, _ = parts()
+    models = [EASE().fit(train), ItemKNN().fit(train)]
+    weights = models[0].weights_
+    model = Blend(models, prefit=True).fit(train, validation_data=validation)
+    assert model.parts_[0] is models[0]
+    assert models[0].weights_ is weights
+    twin = Blend([EASE(), ItemKNN()]).fit(train, validation_data=validation)
+    pd.testing.assert_frame_equal(model.recommend(k=3), twin.recommend(k=3))
+
+
+def test_the_models_given_stay_unfitted() -> None:
+    train, _, _ = parts()
+    models = [EASE(), ItemKNN()]
+    Blend(models).fit(train)
+    assert not any(one.is_fitted for one in models)
+
+
+def test_histories_are_served_where_all_models_read_them() -> None:
+    train, _, _ = parts()
+    able = Blend([EASE(), SASRec(**SMALL)]).fit(train)
+    assert able.supports("history")
+    lists = able.recommend(history=train.to_frame(), k=4)
+    pd.testing.assert_frame_equal(lists, able.recommend(k=4), check_dtype=False, rtol=1e-3)
+    unable = Blend([EASE(), ALS(n_factors=4, epochs=2, verbose=0)], weights=(1.0, 0.0)).fit(train)
+    served = unable.supports("history")
+    assert served == ALS().supports("history")
+    mute = Blend([EASE(), recsys.BPR(n_factors=4, epochs=2, verbose=0)]).fit(train)
+    assert not mute.supports("history")
+    with pytest.raises(UnsupportedError, match="history"):
+        mute.recommend(history=[[1, 2]])
+
+
+@pytest.mark.parametrize("prefit", [False, True])
+def test_a_saved_blend_gives_the_same_lists(tmp_path: Path, prefit: bool) -> None:
+    train, validation, _ = parts()
+    models: list[Any] = [SASRec(**SMALL), EASE()]
+    models = [one.fit(train) for one in models] if prefit else models
+    model = Blend(models, prefit=prefit, method="minmax").fit(train, validation_data=validation)
+    model.save(tmp_path / "blend")
+    loaded = recsys.load(tmp_path / "blend")
+    pd.testing.assert_frame_equal(loaded.recommend(k=4), model.recommend(k=4))
+    assert repr(loaded) == repr(model)
+    assert loaded.weights_ == model.weights_
+    again = loaded.clone().fit(train, validation_data=validation)
+    pd.testing.assert_frame_equal(again.recommend(k=4), model.recommend(k=4))
+
+
+def test_a_saved_blend_of_a_class_that_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train, _, _ = parts()
+    Blend([EASE(), Popular()]).fit(train).save(tmp_path / "blend")
+    monkeypatch.delitem(recsys.Recommender.known, "Popular")
+    with pytest.raises(LoadError, match="Popular"):
+        recsys.load(tmp_path / "blend")
+
+
+def test_needs_are_those_of_all_models() -> None:
+    assert Blend([SVD(), EASE()]).needs == ("rating",)
+    with pytest.raises(DataError, match="needs a rating column"):
+        Blend([SVD(), EASE()]).fit(tastes_and_order())
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"models": []}, "are 0; give two or more"),
+        ({"models": [EASE()]}, "are 1; give two or more"),
+        ({"models": [EASE(), "EASE"]}, "models=.* is not allowed"),
+        ({"weights": (1.0,)}, "give one for each of the 2 models"),
+        ({"weights": (0.0, 0.0)}, "not all of them 0"),
+        ({"weights": (1.0, -1.0)}, "weights=.* is not allowed"),
+        ({"method": "sum"}, "method='sum' is not allowed"),
+        ({"monitor": "rmse"}, "monitor='rmse' is no metric of lists"),
+    ],
+)
+def test_what_is_wrong_is_named(options: dict[str, Any], message: str) -> None:
+    train, validation, _ = parts()
+    with pytest.raises(ParameterError, match=message):
+        Blend(**{"models": [EASE(), Popular()], **options}).fit(train, validation_data=validation)
+
+
+def test_models_of_other_data_are_refused() -> None:
+    train, _, _ = parts()
+    other = Dataset(tastes_and_order(20))
+    with pytest.raises(NotFittedError, match="prefit=True, but EASE"):
+        Blend([EASE(), Popular().fit(train)], prefit=True).fit(train)
+    with pytest.raises(DataError, match="fitted on other users"):
+        Blend([EASE().fit(other), Popular().fit(train)], prefit=True).fit(train)
+
+
+def test_validation_data_that_was_all_seen_is_refused() -> None:
+    train, _, _ = parts()
+    with pytest.raises(DataError, match="every row of validation_data is in the training data"):
+        Blend([EASE(), Popular()]).fit(train, validation_data=train.subset(np.arange(5)))
