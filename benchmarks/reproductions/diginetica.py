@@ -19,8 +19,14 @@ the last week for testing, 43,097 items. Every click of a test session but the f
 items clicked before included, from the clicks before it: 60,858 questions. Options are picked by Recall@20 on the last
 tenth of the training sessions, cleaned as the test sessions are; the best ones are fitted on all training sessions."""
 METRICS = ("hit@20", "mrr@20")
-COMMON: Mapping[str, object] = {"batch_size": 128, "verbose": 0}
-OPTIONS = [GRU4Rec(**COMMON)]
+COMMON: Mapping[str, object] = {
+    "embedding": "tied", "batch_size": 128, "embedding_dropout": 0.3, "momentum": 0.2, "epochs": 8, "verbose": 0,
+}  # fmt: skip
+OPTIONS = [
+    GRU4Rec(**COMMON, dropout=0.3),
+    GRU4Rec(**COMMON, hidden_dim=192, dropout=0.4),
+    GRU4Rec(**COMMON, hidden_dim=192, dropout=0.4, loss="bpr-max", sample_alpha=0.3, bpr_regularization=0.9, elu=1.0),
+]
 
 
 def run() -> Iterator[Row]:

@@ -14,8 +14,8 @@ the validation. GRU4Rec is trained on all but these two, in windows and with the
 are picked by NDCG@10 on the validation items, and the epochs end by it. The test item is looked for in the whole catalog
 without the user's earlier items; the history is read up to and with the validation item."""
 COMMON = {
-    "batching": "windows", "loss": "softmax", "optimizer": "adam", "learning_rate": 0.001, "max_len": 200,
-    "batch_size": 128, "epochs": 40, "patience": 3, "monitor": "ndcg@10", "verbose": 0,
+    "batching": "windows", "loss": "softmax", "optimizer": "adam", "learning_rate": 0.003, "max_len": 200,
+    "batch_size": 32, "epochs": 20, "patience": 3, "monitor": "ndcg@10", "verbose": 0,
 }  # fmt: skip
 PUBLISHED = "0.2811 / 0.1648 (all items kept)"
 OPTIONS = [
