@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from recsys.base import Query
 from recsys.embedding import Embedding
 from recsys.families import PairRecommender
+from recsys.nn.pair_tables import PairTables, in_one_call, table_loss
 from recsys.nn.pairs import PairLayers, pair_logits, pair_loss
 from recsys.params import PositiveInt
 from recsys.training.examples import PairBatch
@@ -35,6 +36,11 @@ class PairNet(nn.Module):
     def layers(self) -> PairLayers:
         """What scores a pair from the sides."""
 
+    @property
+    @abstractmethod
+    def tables(self) -> PairTables:
+        """What the sides are made of."""
+
     @abstractmethod
     def user_side(self, users: Tensor) -> Tensor:
         """Codes (B,) to what users bring to every pair, (B, H)."""
@@ -49,11 +55,14 @@ class PairNet(nn.Module):
 
     def loss(self, users: Tensor, items: Tensor) -> Tensor:
         """Log loss of each user's own item, the first, and drawn ones: codes (B,) and (B, 1 + K) to a mean over users."""
+        tables, layers = self.tables, self.layers
+        if in_one_call(tables, layers):
+            return table_loss(users, items, tables, layers)
         if items.numel() < self.n_items:
             things, rows = self.item_side(items.flatten()), torch.arange(items.numel(), device=items.device)
-            return pair_loss(self.user_side(users), things, rows.view_as(items), self.layers)
+            return pair_loss(self.user_side(users), things, rows.view_as(items), layers)
         # Most items come more than once.
-        return pair_loss(self.user_side(users), self.item_side(), items, self.layers)
+        return pair_loss(self.user_side(users), self.item_side(), items, layers)
 
 
 class NCFRecommender(PairRecommender):
