@@ -51,10 +51,10 @@ class PairTables(NamedTuple):
         return [*multiplied, self.factor, *read, *first]
 
 
-def in_one_call(tables: PairTables, layers: PairLayers) -> bool:
+def in_one_call(layers: PairLayers) -> bool:
     """Whether `table_loss` serves: in float32 on a CPU, without dropout and outside of autocast."""
-    given = [one for one in (*tables.parameters, *layers.weights) if one is not None]
-    plain = all(one.dtype == torch.float32 and one.device.type == "cpu" for one in given)
+    one = layers.weights[0]  # all parameters of a network are of one kind, in one place
+    plain = one.is_cpu and one.dtype == torch.float32
     return plain and not layers.dropout and not torch.is_autocast_enabled("cpu")
 
 

@@ -36,8 +36,10 @@ class NCFMLPNet(PairNet):
     @property
     def layers(self) -> PairLayers:
         """A tower alone."""
-        later = [one for layer in self.hidden[1:] for one in (layer.weight, layer.bias)]
-        return PairLayers(0, (self.head.bias, self.head.weight, *later), self.dropout if self.training else 0.0)
+        _, *later = self.hidden
+        weights = [one for layer in later for one in (layer.weight, layer.bias)]
+        head = self.head
+        return PairLayers(0, (head.bias, head.weight, *weights), self.dropout if self.training else 0.0)
 
     @property
     def tables(self) -> PairTables:

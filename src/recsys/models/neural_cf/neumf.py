@@ -33,8 +33,8 @@ class NeuMFNet(PairNet):
     @property
     def layers(self) -> PairLayers:
         """A product and a tower."""
-        (bias,), (_, *tower) = self.gmf.layers.weights, self.mlp.layers.weights
-        return PairLayers(self.gmf.layers.dim, (bias, *tower), self.mlp.layers.dropout)
+        (dim, (bias,), _), (_, (_, *tower), dropout) = self.gmf.layers, self.mlp.layers
+        return PairLayers(dim, (bias, *tower), dropout)
 
     @property
     def tables(self) -> PairTables:
