@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, njit, types
+from numba import njit, types
+from numba.np.numpy_support import carray
 from numpy.typing import NDArray
 
 from recsys.kernels.parallel import FAST, over_rows
@@ -41,8 +42,7 @@ def _count(addresses, rate, beta1, beta2, out):  # pragma: no cover
 
 
 @njit(cache=True, nogil=True, **FAST)
-def _step(first, last, pieces, addresses, corrected, beta1, beta2, eps, decay):  # pragma: no cover
-    one = np.float32(1)
+def _step(first, last, pieces, addresses, corrected, gain1, beta2, gain2, eps, decay):  # pragma: no cover
     for piece in range(first, last):
         i, start, n = pieces[piece, 0], pieces[piece, 1], pieces[piece, 2]
         rate, root_scale = corrected[i, 0], corrected[i, 1]
@@ -50,8 +50,8 @@ def _step(first, last, pieces, addresses, corrected, beta1, beta2, eps, decay): 
         mean, square = carray(_floats(addresses[i, 3] + 4 * start), n), carray(_floats(addresses[i, 4] + 4 * start), n)
         for d in range(n):
             slope = g[d] + decay * w[d]
-            mean[d] += (one - beta1) * (slope - mean[d])
-            square[d] = beta2 * square[d] + (one - beta2) * slope * slope
+            mean[d] += gain1 * (slope - mean[d])
+            square[d] = beta2 * square[d] + gain2 * slope * slope
             w[d] -= rate * mean[d] / (root_scale * np.sqrt(square[d]) + eps)
 
 
@@ -78,7 +78,8 @@ def adam_step(
     """
     corrected = np.empty((len(addresses), 2), np.float32)
     _count(addresses, float(rate), float(beta1), float(beta2), corrected)
-    numbers = [np.float32(one) for one in (beta1, beta2, eps, decay)]
+    # Subtracted in double precision: of 1 - 0.999 single precision would keep four digits.
+    numbers = [np.float32(one) for one in (1 - beta1, beta2, 1 - beta2, eps, decay)]
 
     def step(first: int, last: int) -> None:
         _step(first, last, pieces, addresses, corrected, *numbers)

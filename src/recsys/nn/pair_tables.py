@@ -14,7 +14,8 @@ from torch.autograd.function import once_differentiable
 
 from recsys.embedding import Embedding
 from recsys.embedding.table import gradient_of_rows
-from recsys.kernels.pairs import Pairs, Side, add_rows, pair_gradients, places_of
+from recsys.kernels.pair_sides import Side, add_rows, places_of
+from recsys.kernels.pairs import Pairs, pair_gradients
 from recsys.nn.pairs import PairLayers
 
 Array = NDArray[Any]
@@ -74,8 +75,9 @@ class _TableLoss(torch.autograd.Function):
         pairs = _pairs(users.numpy(), items.contiguous().numpy(), sparse[1], arrays)
         loss, found = pair_gradients(pairs, torch.get_num_threads())
         u, i = found.users, found.things
-        tables = zip(arrays[:2] + arrays[3:5], (u.multiplied, i.multiplied, u.read, i.read), (u, i) * 2, sparse * 2)
-        of_tables = [_of_table(table, side.rows, values, rows_alone) for table, values, side, rows_alone in tables]
+        found_of_tables = u.multiplied, i.multiplied, u.read, i.read
+        tables = zip(arrays[:2] + arrays[3:5], found_of_tables, (u, i) * 2, sparse * 2, strict=True)
+        of_tables = [_of_table(table, side, values, rows_alone) for table, values, side, rows_alone in tables]
         shared = [u.factor[None], np.concatenate([u.weight, i.weight], 1), u.bias, *found.weights]
         factor, *others = (torch.from_numpy(one) for one in shared)
         ctx.gradients = [*of_tables[:2], factor, *of_tables[2:], *others]
@@ -102,17 +104,19 @@ def _pairs(users: Array, items: Array, sparse: bool, arrays: Sequence[Array | No
     inner, one, nothing = p_read.shape[1], np.ones(q.shape[1], np.float32), np.zeros(bias.size, np.float32)
     # Row 0 of a table is the spare one.
     of_users = Side(users + 1, p, factor[0], p_read, weight[:, :inner], bias.reshape(-1))
-    of_items = Side(rows + 1, q, one, q_read, weight[:, inner:], nothing)
+    of_items = Side(rows + 1, q, one, q_read, weight[:, inner:], nothing, spread=not sparse)
     return Pairs(of_users, of_items, places.reshape(items.shape), arrays[7:])  # type: ignore[arg-type]
 
 
-def _of_table(table: Array | None, rows: Array, values: Array, sparse: bool) -> Tensor | None:
-    """The gradient of a table (N, D) from that of some rows, which may come more than once."""
+def _of_table(table: Array | None, side: Side, values: Array, sparse: bool) -> Tensor | None:
+    """The gradient of a table (N, D) from what the kernel has found of it."""
     if table is None:
         return None
     if sparse:
-        shape = torch.Size(table.shape)
-        return gradient_of_rows(torch.from_numpy(rows), torch.from_numpy(values), shape, spared=False)
+        shape, rows = torch.Size(table.shape), torch.from_numpy(side.rows)
+        return gradient_of_rows(rows, torch.from_numpy(values), shape, spared=False)
+    if side.spread:
+        return torch.from_numpy(values)
     out = np.zeros_like(table)
-    add_rows(rows, values, out)
+    add_rows(side.rows, values, out)
     return torch.from_numpy(out)

@@ -26,13 +26,14 @@ class Adam(torch.optim.Adam):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """One step for the parameters that have a gradient."""
-        groups = [[one for one in group["params"] if one.grad is not None] for group in self.param_groups]
-        if not all(_plain(one) for group in groups for one in group):
-            return super().step(closure)
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        groups = [[one for one in group["params"] if one.grad is not None] for group in self.param_groups]
+        if not all(_plain(one) for group in groups for one in group):
+            super().step()
+            return loss
         for group, moved in zip(self.param_groups, groups, strict=True):
             if moved:
                 self._move(moved, group)
