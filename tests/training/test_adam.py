@@ -97,3 +97,13 @@ def test_a_closure_gives_the_loss_before_the_step() -> None:
 
     assert optimizer.step(closure) == 9.0
     assert weight.item() == pytest.approx(2.9)
+
+
+def test_gradients_are_taken_away_or_set_to_zero() -> None:
+    some = parameters()
+    optimizer = Adam(some, 0.1)
+    move(some, optimizer, 1)
+    optimizer.zero_grad(set_to_none=False)
+    assert [float(one.grad.abs().sum()) for one in some if one.grad is not None] == [0] * 4
+    optimizer.zero_grad()
+    assert [one.grad for one in some] == [None] * 4
