@@ -19,7 +19,7 @@ def test_numbers_walk_through_the_items_a_user_has_not(small: int, monkeypatch: 
     monkeypatch.setattr(negatives, "SMALL", small)
     owned = positives()
     starts = np.cumsum([0, *map(len, owned)])
-    gaps = np.array([user * N_ITEMS + item - j for user, items in enumerate(owned) for j, item in enumerate(items)])
+    gaps = np.array([item - j for items in owned for j, item in enumerate(items)], np.int32)
     users = np.repeat(np.arange(len(owned) + 1), 3)  # the last one is beyond those that have positives
     uniform = np.random.default_rng(1).random((len(users), 50))
     uniform[:, 0], uniform[:, 1] = 0.0, np.nextafter(1, 0)

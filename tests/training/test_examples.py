@@ -15,7 +15,7 @@ from recsys.training import (
     WholeExamples,
     seeded,
 )
-from recsys.training.examples import UserPairExamples, ragged_positions, rows_of_batches
+from recsys.training.examples import UserPairExamples, ragged_positions, rows_of_batches, shuffled
 
 LENGTHS = [0, 1, 2, 3, 5, 6, 7, 11, 0, 12]
 DEVICES = [
@@ -51,6 +51,19 @@ def test_pairs_are_the_rows_asked_for() -> None:
     assert batch.items.tolist() == [20, 30, 30]
     assert len(examples) == 3
     assert batch.users.dtype == batch.items.dtype == torch.int64
+
+
+@pytest.mark.parametrize("ahead", [1, 7, 1 << 14])
+def test_pairs_that_are_made_ahead_come_in_the_same_batches(ahead: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recsys.training.examples, "PAIRS_AHEAD", ahead)
+    examples = PairExamples(np.arange(20), np.arange(20) * 10)
+    with seeded(1):
+        found = list(shuffled(examples, 3, torch.device("cpu")))
+    with seeded(1):
+        wanted = [examples.batch(rows) for rows in torch.randperm(20).split(3)]
+    assert [len(batch.users) for batch in found] == [3] * 6 + [2]
+    for one, other in zip(found, wanted, strict=True):
+        assert all(torch.equal(*both) for both in zip(one, other, strict=True))
 
 
 def test_narrow_codes_become_indices() -> None:

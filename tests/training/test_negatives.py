@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from recsys.training import Negatives, SharedNegatives, seeded
+from recsys.training.negatives import PairsAndDrawn
 
 N_USERS, N_ITEMS = 30, 20
 
@@ -150,6 +151,19 @@ def test_a_gpu_draws_no_positives_either(weights: Tensor | None) -> None:
         drawn = negatives.draw(torch.arange(N_USERS, device=device), 400)
     assert drawn.is_cuda
     assert not any((user, item) in pairs for user, row in enumerate(drawn.tolist()) for item in row)
+
+
+def test_pairs_come_with_drawn_items_beside_them() -> None:
+    users, items, pairs = positives()
+    examples = PairsAndDrawn(users.numpy(), items.numpy(), N_ITEMS, 3)
+    rows = torch.tensor([4, 0, 4, 7])
+    with seeded(2):
+        found, again = examples.batch(rows), examples.batch(rows)
+    assert torch.equal(found.users, users[rows])
+    assert torch.equal(found.items[:, 0], items[rows])
+    assert found.items.shape == (4, 1 + 3)
+    assert not torch.equal(found.items[:, 1:], again.items[:, 1:])
+    assert not any((int(u), int(i)) in pairs for u, row in zip(*found, strict=True) for i in row[1:])
 
 
 # -- shared by a batch -------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ SMALL = 1 << 16
 
 @njit(cache=True, nogil=True)
 def _find(first, last, uniform, users, starts, gaps, n_items, out):  # pragma: no cover
+    numbers = np.empty(uniform.shape[1], np.int64)
     for row in range(first, last):
         user = users[row]
         # Users beyond the last one that has positives have none.
@@ -19,31 +20,34 @@ def _find(first, last, uniform, users, starts, gaps, n_items, out):  # pragma: n
         if stop - start == n_items:
             start = stop
         n_free = n_items - (stop - start)
-        for k in range(uniform.shape[1]):
+        found = out[row]
+        for k in range(len(found)):
             # A product with a number below 1 may round up to the end of the range.
-            number = min(int(uniform[row, k] * n_free), n_free - 1)
-            low, high = start, stop
-            while low < high:
-                middle = (low + high) >> 1
-                if gaps[middle] <= user * n_items + number:
-                    low = middle + 1
-                else:
-                    high = middle
-            out[row, k] = number + low - start
+            numbers[k] = min(int(uniform[row, k] * n_free), n_free - 1)
+            found[k] = start
+        # All draws in step and without a branch: nothing is foreseen wrongly, and they wait for memory together.
+        left = stop - start
+        while left > 0:
+            half = (left + 1) >> 1
+            for k in range(len(found)):
+                found[k] += half if gaps[found[k] + half - 1] <= numbers[k] else 0
+            left -= half
+        for k in range(len(found)):
+            found[k] += numbers[k] - start
 
 
 def free_items(
     uniform: NDArray[np.float64],
     users: NDArray[np.int64],
     starts: NDArray[np.int64],
-    gaps: NDArray[np.int64],
+    gaps: NDArray[np.int32],
     n_items: int,
     n_jobs: int = -1,
 ) -> NDArray[np.int64]:
     """Items for numbers in [0, 1), (B, K), among those that users (B,) have no interaction with; any for one who has all.
 
-    The positives p_0 < p_1 < ... of user u have gaps[starts[u] + j] = u n_items + p_j - j: a binary search among the
-    user's own, in memory that the draws of a user share.
+    The positives p_0 < p_1 < ... of user u have gaps[starts[u] + j] = p_j - j: a binary search among the user's own, in
+    memory that the draws of a user share.
     """
     out = np.empty(uniform.shape, np.int64)
 

@@ -1,82 +1,139 @@
-"""Log loss of pairs that a product and a tower of layers score, and its gradients, a block of pairs at a time.
+"""Log loss of pairs that a product and a tower of layers score, and all gradients, a block of pairs at a time.
 
-The products of a block are BLAS's, what lies between them is one pass each, and nothing leaves the second-level cache
-but the gradients of the two sides. He et al., "Neural Collaborative Filtering", WWW 2017.
+Each side, users and items, is worked out once for its rows; a block's layers then go forward and back while they are in
+the second-level cache. He et al., "Neural Collaborative Filtering", WWW 2017.
 """
 
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
-from numpy.typing import NDArray
+from llvmlite import ir
+from numba import njit, types
 
-from recsys.kernels.parallel import FAST, n_threads, one_blas_thread, run_all
+from recsys.kernels.layers import ANY, LANES, ROWS, ZERO, add_gradients, back, fill_up, filled_up, forward
+from recsys.kernels.pair_sides import Floats, Integers, Side, Sides
+from recsys.kernels.parallel import FAST, n_threads, run_all
+from recsys.kernels.vectors import (
+    FLOATS,
+    array_of,
+    each,
+    inline_ir,
+    load,
+    multiply_add,
+    spread,
+    store,
+    sum_lanes,
+)
 
-Floats = NDArray[np.float32]
-
-BLOCK_NUMBERS = 1 << 16
-"""Numbers of the widest layer that are held at a time."""
-LEAST = 1 << 12
+BLOCK_NUMBERS = 1 << 15
+"""Numbers of all layers and their gradients that are held at a time."""
+LEAST = 1 << 10
 """Pairs below which starting a thread takes longer than what it does."""
+NOTHING = ir.Constant(FLOATS, [0.0] * LANES)
+
+
+# -- pairs -------------------------------------------------------------------------------------------------------------
+
+
+def _row(context: Any, builder: Any, signature: Any, args: Any, i: int) -> tuple[Any, Any, Any]:
+    """Address of a matrix, argument i, offset of the row that the argument behind it tells, and the matrix's width."""
+    array = array_of(context, builder, signature, args, i)
+    width = builder.extract_value(array.shape, 1)
+    return array.data, builder.mul(args[i + 1], width), width
+
+
+def _at(builder: Any, row: tuple[Any, Any, Any], column: Any) -> tuple[Any, Any]:
+    return row[0], builder.add(row[1], column)
+
+
+@inline_ir
+def _product(typing: Any, people: Any, user: Any, things: Any, item: Any, dim: Any) -> Any:
+    """people[user, :dim] . things[item, :dim], dim not 0."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        u, i = (_row(context, builder, signature, args, at) for at in (0, 2))
+
+        def body(at: Any, total: Any) -> Any:
+            one, other = (load(builder, *_at(builder, row, at), FLOATS) for row in (u, i))
+            return multiply_add(builder, total, one, other)
+
+        nothing = NOTHING
+        return sum_lanes(builder, each(builder, args[4], body, nothing))
+
+    return types.float32(people, types.intp, things, types.intp, types.intp), build
+
+
+@inline_ir
+def _activate(typing: Any, people: Any, user: Any, things: Any, item: Any, dim: Any, hidden: Any, row: Any) -> Any:
+    """hidden[row] = relu(people[user, dim:] + things[item, dim:]), of as many columns, at least some."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        u, i, out = (_row(context, builder, signature, args, at) for at in (0, 2, 5))
+
+        def body(at: Any) -> None:
+            one, other = (load(builder, *_at(builder, row, builder.add(args[4], at)), FLOATS) for row in (u, i))
+            value = builder.fadd(one, other)
+            value = builder.select(builder.fcmp_ordered("<", value, NOTHING), NOTHING, value)
+            store(builder, value, *_at(builder, out, at))
+
+        each(builder, builder.sub(u[2], args[4]), body)
+        return context.get_dummy_value()
+
+    index = types.intp
+    return types.void(people, index, things, index, index, hidden, index), build
+
+
+@inline_ir
+def _add_both(typing: Any, of_sums: Any, row: Any, to: Any, user: Any, other: Any, item: Any, dim: Any) -> Any:
+    """of_sums[row] is added to to[user, dim:] and to other[item, dim:], of as many columns, at least some."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        sums, u, i = (_row(context, builder, signature, args, at) for at in (0, 2, 4))
+
+        def body(at: Any) -> None:
+            value, column = load(builder, *_at(builder, sums, at), FLOATS), builder.add(args[6], at)
+            for out in (u, i):
+                place = _at(builder, out, column)
+                store(builder, builder.fadd(load(builder, *place, FLOATS), value), *place)
+
+        each(builder, builder.sub(u[2], args[6]), body)
+        return context.get_dummy_value()
+
+    index = types.intp
+    return types.void(of_sums, index, to, index, other, index, index), build
+
+
+@inline_ir
+def _add_product(typing: Any, to: Any, row: Any, table: Any, other: Any, slope: Any, dim: Any) -> Any:
+    """to[row, :dim] += slope table[other, :dim], dim not 0."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        out, vector = (_row(context, builder, signature, args, at) for at in (0, 2))
+        factor = spread(builder, args[4], FLOATS)
+
+        def body(at: Any) -> None:
+            place, value = _at(builder, out, at), load(builder, *_at(builder, vector, at), FLOATS)
+            store(builder, multiply_add(builder, load(builder, *place, FLOATS), factor, value), *place)
+
+        each(builder, args[5], body)
+        return context.get_dummy_value()
+
+    index = types.intp
+    return types.void(to, index, table, index, types.float32, index), build
 
 
 @njit(cache=True, nogil=True, **FAST)
-def _dot(x, y):  # pragma: no cover
-    total = np.float32(0)
-    for d in range(len(x)):
-        total += x[d] * y[d]
-    return total
+def _slopes(products, bias, logits, n, n_each, scale, slopes):  # pragma: no cover
+    """Log loss of logits, of which every n_each-th is of a user's own item; scale times its derivatives to slopes[:, 0].
 
-
-@njit(cache=True, nogil=True, **FAST)
-def _add_scaled(out, factor, x):  # pragma: no cover
-    for d in range(len(x)):
-        out[d] += factor * x[d]
-
-
-@njit(cache=True, nogil=True, **FAST)
-def _activate(x, y, out):  # pragma: no cover
-    """out = relu(x + y)."""
-    for d in range(len(out)):
-        total = x[d] + y[d]
-        out[d] = total if total > 0 else np.float32(0)
-
-
-@njit(cache=True, nogil=True, **FAST)
-def _shift_and_activate(sums, bias):  # pragma: no cover
-    """relu(sums + bias) in place, (n, H)."""
-    for row in sums:
-        _activate(row, bias, row)
-
-
-@njit(cache=True, nogil=True, **FAST)
-def _pass_active(gradient, units):  # pragma: no cover
-    """The gradient where units are active, 0 elsewhere, in place, (N,)."""
-    for e in range(len(gradient)):
-        # Loaded whether or not it is active: a load that depends on it keeps the loop from taking several at a time.
-        value, unit = gradient[e], units[e]
-        gradient[e] = value if unit > 0 else np.float32(0)
-
-
-@njit(cache=True, nogil=True, **FAST)
-def _enter(people, things, items, dim, bias, logits, hidden):  # pragma: no cover
-    """Product and bias to `logits` (n,), first hidden layer to `hidden` (n, H), of users with items (b, C)."""
-    n_each = items.shape[1]
-    for r in range(len(logits)):
-        u, i = people[r // n_each], things[items[r // n_each, r % n_each]]
-        logits[r] = bias + _dot(u[:dim], i[:dim])
-        _activate(u[dim:], i[dim:], hidden[r])
-
-
-@njit(cache=True, nogil=True, **FAST)
-def _slopes(logits, n_each):  # pragma: no cover
-    """Log loss of logits, of which every n_each-th is of a user's own item; turns them into its derivatives."""
+    A logit is a product, a bias and column 0 of `logits` (R, 16).
+    """
     total, product = 0.0, 1.0
-    for r in range(len(logits)):
-        x, own = logits[r], r % n_each == 0
+    for r in range(n):
+        x, own = products[r] + bias + logits[r, 0], r % n_each == 0
         small = np.exp(-abs(x))
         # Of the sign that does not overflow.
         chance = (np.float32(1) if x > 0 else small) / (np.float32(1) + small)
@@ -85,125 +142,190 @@ def _slopes(logits, n_each):  # pragma: no cover
         product *= 1.0 + small
         if r % 512 == 511:
             total, product = total + np.log(product), 1.0
-        logits[r] = chance - np.float32(own)
+        slopes[r, 0] = scale * (chance - np.float32(own))
     return total + np.log(product)
 
 
+@njit(cache=True, nogil=True)
+def _columns(width):  # pragma: no cover
+    return -(-width // LANES) * LANES
+
+
+@njit(cache=True, nogil=True)
+def _lines(width):  # pragma: no cover
+    return -(-width // ROWS) * ROWS
+
+
+@njit(cache=True, nogil=True)
+def _matrix(memory, start, n_rows, n_columns):  # pragma: no cover
+    return memory[start : start + n_rows * n_columns].reshape(n_rows, n_columns)
+
+
+@njit(cache=True, nogil=True)
+def _up(n, capacity, widths, turned, shifts, hidden):  # pragma: no cover
+    """All layers of n pairs from the first one, which lie behind each other in `hidden`; the last one is linear."""
+    at, at_weight, at_shift = 0, 0, 0
+    for level in range(1, len(widths)):
+        lines, under, over = _lines(widths[level - 1]), _columns(widths[level - 1]), _columns(widths[level])
+        below = _matrix(hidden, at, capacity, under)
+        above = _matrix(hidden, at + capacity * under, capacity, over)
+        weight, shift = _matrix(turned, at_weight, lines, over), shifts[at_shift : at_shift + over]
+        forward(below, weight, shift, ZERO if level + 1 < len(widths) else ANY, n, above, 0)
+        at, at_weight, at_shift = at + capacity * under, at_weight + lines * over, at_shift + over
+
+
+@njit(cache=True, nogil=True)
+def _down(n, capacity, widths, weights, hidden, of_hidden, of_weights, of_shifts):  # pragma: no cover
+    """Gradients of all layers of n pairs from that of the last one, and of the weights, which are added up."""
+    at, at_weight, at_shift = len(hidden) - capacity * LANES, len(weights), len(of_shifts)
+    for level in range(len(widths) - 1, 0, -1):
+        lines, under, over = _lines(widths[level]), _columns(widths[level - 1]), _columns(widths[level])
+        gradient = _matrix(of_hidden, at, capacity, over)
+        at, at_weight, at_shift = at - capacity * under, at_weight - lines * under, at_shift - over
+        below, of_below = _matrix(hidden, at, capacity, under), _matrix(of_hidden, at, capacity, under)
+        of_weight, of_shift = _matrix(of_weights, at_weight, lines, under), of_shifts[at_shift : at_shift + over]
+        add_gradients(gradient, 0, below, n, of_weight, of_shift)
+        back(gradient, 0, _matrix(weights, at_weight, lines, under), below, ZERO, n, of_below)
+
+
 @njit(cache=True, nogil=True, **FAST)
-def _leave(people, things, items, dim, slope, of_sums, of_people, of_things):  # pragma: no cover
-    """Gradients of users' sides, put in place (b, D + H), and of items' sides, added up (I, D + H)."""
-    n_each, one = items.shape[1], np.float32(1)
-    of_people[:] = 0
-    for r in range(len(slope)):
-        at, item = r // n_each, items[r // n_each, r % n_each]
-        to_user, to_item = of_people[at], of_things[item]
-        _add_scaled(to_user[:dim], slope[r], things[item, :dim])
-        _add_scaled(to_item[:dim], slope[r], people[at, :dim])
-        _add_scaled(to_user[dim:], one, of_sums[r])
-        _add_scaled(to_item[dim:], one, of_sums[r])
+def _pairs(
+    start, stop, step, people, things, items, dim, bias, widths, weights, turned, shifts, scale,
+    of_people, of_things, of_bias, of_weights, of_shifts,
+):  # pragma: no cover  # fmt: skip
+    """Summed loss of users start to stop, `step` at a time; gradients are added up."""
+    n_each, inside, inner = items.shape[1], people.shape[1] > dim, _columns(widths[0])
+    capacity, total = _lines(step * n_each), 0
+    for width in widths:
+        total += capacity * _columns(width)
+    hidden, of_hidden = np.zeros(total, np.float32), np.zeros(total, np.float32)
+    products, last, loss = np.zeros(capacity, np.float32), total - capacity * LANES, 0.0
+    sums, of_sums = _matrix(hidden, 0, capacity, inner), _matrix(of_hidden, 0, capacity, inner)
+    logits, slopes = _matrix(hidden, last, capacity, LANES), _matrix(of_hidden, last, capacity, LANES)
+    for first in range(start, stop, step):
+        beyond = min(first + step, stop)
+        n = (beyond - first) * n_each
+        for user in range(first, beyond):
+            for k in range(n_each):
+                item, r = items[user, k], (user - first) * n_each + k
+                if dim:
+                    products[r] = _product(people, user, things, item, dim)
+                if inside:
+                    _activate(people, user, things, item, dim, sums, r)
+        _up(n, capacity, widths, turned, shifts, hidden)
+        loss += _slopes(products, bias, logits, n, n_each, scale, slopes)
+        _down(n, capacity, widths, weights, hidden, of_hidden, of_weights, of_shifts)
+        for user in range(first, beyond):
+            for k in range(n_each):
+                item, r = items[user, k], (user - first) * n_each + k
+                of_bias[0] += slopes[r, 0]
+                if dim:
+                    _add_product(of_people, user, things, item, slopes[r, 0], dim)
+                    _add_product(of_things, item, people, user, slopes[r, 0], dim)
+                if inside:
+                    _add_both(of_sums, r, of_people, user, of_things, item, dim)
+    return loss
+
+
+# -- a batch -----------------------------------------------------------------------------------------------------------
 
 
 class Pairs(NamedTuple):
-    """Sides of users (B, D + H) and of items (I, D + H), items of each user (B, C), D, and what else scores them.
+    """Users (B rows) with items (B, C), places among the rows of the other side, the first a user's own.
 
-    The logit is u[:D] . i[:D] + h . z + b with the first hidden layer relu(u[D:] + i[D:]) and z the last one. Weights
-    are b (1,), and for a tower h (1, Z), and weight and bias of each hidden layer behind the first.
+    The logit of sides u and i is u[:D] . i[:D] + h . z + b, with the first hidden layer relu(u[D:] + i[D:]) and z the
+    last one. `weights` are b (1,), and for a tower h (1, Z), and weight and bias of each hidden layer behind the first.
     """
 
-    people: Floats
-    things: Floats
-    items: NDArray[np.int64]
-    dim: int
+    users: Side
+    things: Side
+    items: Integers
     weights: Sequence[Floats]
-
-    def rows(self, start: int, stop: int) -> "Pairs":
-        """Some users."""
-        return self._replace(people=self.people[start:stop], items=self.items[start:stop])
 
 
 class Gradients(NamedTuple):
-    """Those of the two sides and of the weights, of the same shapes."""
+    """Those of both sides and of the weights."""
 
-    people: Floats
-    things: Floats
+    users: Side
+    things: Side
     weights: Sequence[Floats]
 
 
+class _Layers:
+    """Those behind the first one, the logit as the last, filled up and flat behind each other."""
+
+    def __init__(self, width: int, weights: Sequence[Floats]):
+        _, *tower = weights
+        head = [tower[0], np.zeros(1, np.float32)] if tower else []
+        self.layers = [*tower[1:], *head]
+        self.widths = np.array([width if tower else 1, *(len(shift) for shift in self.layers[1::2])])
+        self.weights = _flat([fill_up(weight) for weight in self.layers[::2]])
+        self.turned = _flat([fill_up(weight.T) for weight in self.layers[::2]])
+        self.shifts = _flat([fill_up(shift[None])[0] for shift in self.layers[1::2]])
+
+    def gradients(self, of_weights: Floats, of_shifts: Floats) -> list[Floats]:
+        """Flat ones in the order of the weights: of the logit, then weight and shift of each layer."""
+        found, at, at_shift = [], 0, 0
+        for weight, shift in zip(self.layers[::2], self.layers[1::2], strict=True):
+            shape = filled_up(len(weight), ROWS), filled_up(weight.shape[1], LANES)
+            part = of_weights[at : at + shape[0] * shape[1]].reshape(shape)
+            found += [part[: len(weight), : weight.shape[1]], of_shifts[at_shift : at_shift + len(shift)]]
+            at, at_shift = at + part.size, at_shift + filled_up(len(shift), LANES)
+        return [*found[-2:-1], *found[:-2]]
+
+
+def _flat(arrays: Sequence[Floats]) -> Floats:
+    return np.concatenate([np.empty(0, np.float32), *(one.reshape(-1) for one in arrays)])
+
+
+def _ranges(n: int, threads: int) -> list[tuple[int, int]]:
+    """Ranges of rows that whole tiles fit into."""
+    edges = [min(filled_up(n * part // threads, ROWS), n) for part in range(threads + 1)]
+    return list(pairwise(edges))
+
+
 def pair_gradients(pairs: Pairs, n_jobs: int = -1) -> tuple[float, Gradients]:
-    """Sum over users of -ln sigmoid(first logit) - sum of ln(1 - sigmoid(the others)), and its gradients.
+    """Mean over users of -ln sigmoid(first logit) - sum of ln(1 - sigmoid(the others)), and its gradients.
 
-    All arrays but items are float32, contiguous. Bitwise the same for one number of threads.
+    All arrays but rows and items are float32. Bitwise the same for one number of threads.
     """
+    threads = max(1, min(n_threads(n_jobs), pairs.items.size // LEAST))
+    users, things = Sides(pairs.users), Sides(pairs.things)
+    layers = _Layers(len(pairs.users.bias), pairs.weights)
+    things_ranges = _ranges(len(pairs.things.rows), threads)
+    run_all([partial(things.forward, *some) for some in things_ranges], threads)
+    calls = [partial(_some_users, *some, pairs, users, things, layers) for some in _ranges(len(pairs.items), threads)]
+    losses, of_things, of_users, of_weights = zip(*run_all(calls, threads), strict=True)
+
+    def things_back(start: int, stop: int) -> list[Floats]:
+        for part in of_things[1:]:
+            of_things[0][start:stop] += part[start:stop]
+        return things.back(start, stop, of_things[0])
+
+    of_shared = run_all([partial(things_back, *some) for some in things_ranges], threads)
+    gradients = Gradients(users.gradients(_sums(of_users)), things.gradients(_sums(of_shared)), _sums(of_weights))
+    return sum(losses) / max(len(pairs.items), 1), gradients
+
+
+def _sums(parts: Sequence[Sequence[Floats]]) -> list[Floats]:
+    """What threads found, added up in their order."""
+    return [sum(more, start=first) for first, *more in zip(*parts, strict=True)]
+
+
+def _some_users(
+    start: int, stop: int, pairs: Pairs, users: Sides, things: Sides, layers: _Layers
+) -> tuple[float, Floats, list[Floats], list[Floats]]:
+    """Summed loss; gradients of the items' sides, of what users' sides share, and of the weights."""
+    users.forward(start, stop)
     n_users, n_each = pairs.items.shape
-    threads = max(1, min(n_threads(n_jobs), n_users * n_each // LEAST))
-    edges = np.linspace(0, n_users, threads + 1).astype(int).tolist()
-    of_people = np.empty_like(pairs.people)
-
-    def run(start: int, stop: int) -> tuple[float, Gradients]:
-        sums = [np.zeros_like(one) for one in pairs.weights]
-        gradients = Gradients(of_people[start:stop], np.zeros_like(pairs.things), sums)
-        return _blocks(pairs.rows(start, stop), gradients), gradients
-
-    with one_blas_thread():
-        parts = run_all([partial(run, *some) for some in pairwise(edges)], threads)
-    loss, (_, of_things, of_weights) = parts[0]
-    for more, part in parts[1:]:
-        loss += more
-        for whole, one in zip((of_things, *of_weights), (part.things, *part.weights), strict=True):
-            whole += one
-    return loss, Gradients(of_people, of_things, of_weights)
-
-
-def _blocks(pairs: Pairs, gradients: Gradients) -> float:
-    """The loss of all users, whose gradients are put in place, a block at a time."""
-    n_users, n_each = pairs.items.shape
-    widths = [pairs.people.shape[1] - pairs.dim, *(len(bias) for bias in pairs.weights[3::2])]
-    step = max(1, min(n_users, BLOCK_NUMBERS // (max(*widths, 1) * n_each)))
-    # Layers and their gradients, in the same memory for all blocks.
-    memory = [np.empty((step * n_each, width), np.float32) for width in widths * 2]
-    loss = 0.0
-    for start in range(0, n_users, step):
-        stop = min(start + step, n_users)
-        held = [one[: (stop - start) * n_each] for one in memory]
-        part = gradients._replace(people=gradients.people[start:stop])
-        loss += _block(pairs.rows(start, stop), part, held[: len(widths)], held[len(widths) :])
-    return loss
-
-
-def _block(pairs: Pairs, gradients: Gradients, hidden: Sequence[Floats], of_hidden: Sequence[Floats]) -> float:
-    """The loss of users whose layers, and the gradients of these, fit the memory given."""
-    people, things, items, dim, (bias, *tower) = pairs
-    logits = np.empty(items.size, np.float32)
-    _enter(people, things, items, dim, bias[0], logits, hidden[0])
-    for below, above, weight, shift in zip(hidden, hidden[1:], tower[1::2], tower[2::2], strict=False):
-        np.dot(below, weight.T, out=above)
-        _shift_and_activate(above, shift)
-    if tower:
-        logits += hidden[-1] @ tower[0][0]
-    loss = _slopes(logits, items.shape[1])
-    gradients.weights[0][0] += logits.sum()
-    if tower:
-        _back(logits, tower, gradients.weights[1:], hidden, of_hidden)
-    _leave(people, things, items, dim, logits, of_hidden[0], gradients.people, gradients.things)
-    return loss
-
-
-def _back(
-    slope: Floats,
-    tower: Sequence[Floats],
-    of_tower: Sequence[Floats],
-    hidden: Sequence[Floats],
-    of_hidden: Sequence[Floats],
-) -> None:
-    """Gradients of all layers from the slope (n,) of the logits; those of the weights are added up."""
-    ones = np.ones(len(slope), np.float32)
-    of_tower[0][0] += slope @ hidden[-1]
-    np.multiply(slope[:, None], tower[0], out=of_hidden[-1])
-    for level in range(len(hidden) - 1, -1, -1):
-        gradient = of_hidden[level]
-        _pass_active(gradient.reshape(-1), hidden[level].reshape(-1))
-        if level:
-            of_weight, of_shift = of_tower[2 * level - 1 : 2 * level + 1]
-            of_weight += gradient.T @ hidden[level - 1]
-            of_shift += ones @ gradient
-            np.dot(gradient, tower[2 * level - 1], out=of_hidden[level - 1])
+    numbers = 2 * sum(filled_up(int(width), LANES) for width in layers.widths)
+    step = max(1, BLOCK_NUMBERS // (numbers * n_each))
+    of_users, of_things = np.zeros_like(users.vectors), np.zeros_like(things.vectors)
+    of_bias, of_weights, of_shifts = (np.zeros_like(one) for one in (pairs.weights[0], layers.weights, layers.shifts))
+    loss = _pairs(
+        start, stop, step, users.vectors, things.vectors, pairs.items, users.dim, pairs.weights[0][0],
+        layers.widths, layers.weights, layers.turned, layers.shifts, np.float32(1 / max(n_users, 1)),
+        of_users, of_things, of_bias, of_weights, of_shifts,
+    )  # fmt: skip
+    shared = users.back(start, stop, of_users)
+    return loss, of_things, shared, [of_bias, *layers.gradients(of_weights, of_shifts)]

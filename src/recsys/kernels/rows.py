@@ -4,7 +4,6 @@ A table is (n, S, W), float32 in the models: slot 0 of a row is its vector, slot
 gradients beside it. W is a whole number of registers; what of it the vector does not need stays 0. Nothing is checked.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,19 @@ from llvmlite import ir
 from numba import types
 from numpy.typing import DTypeLike, NDArray
 
-from recsys.kernels.vectors import INDEX, array_of, fetch, inline_ir, load, multiply_add, spread, store
+from recsys.kernels.vectors import (
+    INDEX,
+    array_of,
+    each,
+    fetch,
+    inline_ir,
+    load,
+    multiply_add,
+    on_lanes,
+    spread,
+    store,
+    sum_lanes,
+)
 
 LANES = 16
 """Numbers that are worked on at once: in float32 they fill a line of the cache."""
@@ -40,43 +51,6 @@ def _lanes(context: Any, signature: Any) -> Any:
     return ir.VectorType(context.get_value_type(signature.args[0].dtype), LANES)
 
 
-def _on_lanes(builder: Any, name: str, lanes: Any, returns: Any, *takes: Any) -> Any:
-    """LLVM's function of this name for a vector type."""
-    bits = 32 if isinstance(lanes.element, ir.FloatType) else 64
-    kind = ir.FunctionType(returns, [*takes, lanes])
-    return builder.module.declare_intrinsic(f"llvm.{name}.v{lanes.count}f{bits}", (), kind)
-
-
-def _sum(builder: Any, values: Any) -> Any:
-    """The sum of a vector's lanes."""
-    number = values.type.element
-    add_up = _on_lanes(builder, "vector.reduce.fadd", values.type, number, number)
-    return builder.call(add_up, [ir.Constant(number, 0.0), values], fastmath=("reassoc",))
-
-
-def _each(builder: Any, size: Any, body: Callable[..., Any], total: Any = None) -> Any:
-    """Run `body(at)` for at = 0, 16, ... below `size`; with a `total`, `body(at, total)`, which gives the next one."""
-    start, loop, done = builder.block, builder.append_basic_block("each"), builder.append_basic_block("done")
-    builder.branch(loop)
-
-    builder.position_at_end(loop)
-    at = builder.phi(INDEX)
-    at.add_incoming(INDEX(0), start)
-    if total is None:
-        result = body(at)
-    else:
-        carried = builder.phi(total.type)
-        carried.add_incoming(total, start)
-        result = body(at, carried)
-        carried.add_incoming(result, loop)
-    following = builder.add(at, INDEX(LANES))
-    at.add_incoming(following, loop)
-    builder.cbranch(builder.icmp_signed("<", following, size), loop, done)
-
-    builder.position_at_end(done)
-    return result
-
-
 @inline_ir
 def dot_row(typing: Any, table: Any, row: Any, vector: Any) -> Any:
     """Product of a row with a vector (W,)."""
@@ -89,7 +63,7 @@ def dot_row(typing: Any, table: Any, row: Any, vector: Any) -> Any:
             mine = load(builder, data, builder.add(first, at), lanes)
             return multiply_add(builder, total, mine, load(builder, other, at, lanes))
 
-        return _sum(builder, _each(builder, width, body, ir.Constant(lanes, [0.0] * LANES)))
+        return sum_lanes(builder, each(builder, width, body, ir.Constant(lanes, [0.0] * LANES)))
 
     return table.dtype(table, types.int64, vector), generate
 
@@ -107,7 +81,7 @@ def add_row(typing: Any, table: Any, row: Any, weight: Any, out: Any) -> Any:
             mine = load(builder, data, builder.add(first, at), lanes)
             store(builder, multiply_add(builder, load(builder, target, at, lanes), factor, mine), target, at)
 
-        _each(builder, width, body)
+        each(builder, width, body)
         return context.get_dummy_value()
 
     return types.void(table, types.int64, table.dtype, out), generate
@@ -127,7 +101,7 @@ def step_row(typing: Any, table: Any, row: Any, pull: Any, direction: Any, keep:
             kept = builder.fmul(keep, load(builder, data, here, lanes), flags=FUSED)
             store(builder, multiply_add(builder, kept, pull, load(builder, along, at, lanes)), data, here)
 
-        _each(builder, width, body)
+        each(builder, width, body)
         return context.get_dummy_value()
 
     return types.void(table, types.int64, table.dtype, direction, table.dtype), generate
@@ -157,7 +131,7 @@ def step_both(
             # Read last: it may be the same row.
             return multiply_add(builder, total, moved, load(builder, data, builder.add(after, at), lanes))
 
-        return _sum(builder, _each(builder, width, body, ir.Constant(lanes, [0.0] * LANES)))
+        return sum_lanes(builder, each(builder, width, body, ir.Constant(lanes, [0.0] * LANES)))
 
     number = table.dtype
     return number(table, types.int64, vector, number, number, number, number, types.int64), generate
@@ -172,7 +146,7 @@ def adagrad_row(typing: Any, table: Any, row: Any, pull: Any, direction: Any, ra
         second = _row(context, builder, signature, args, args[1], slot=1)[1]
         along, lanes = array_of(context, builder, signature, args, 3).data, _lanes(context, signature)
         pull, rate, penalty = (spread(builder, args[k], lanes) for k in (2, 4, 5))
-        root = _on_lanes(builder, "sqrt", lanes, lanes)
+        root = on_lanes(builder, "sqrt", lanes, lanes)
 
         def body(at: Any) -> None:
             here, there = builder.add(first, at), builder.add(second, at)
@@ -184,7 +158,7 @@ def adagrad_row(typing: Any, table: Any, row: Any, pull: Any, direction: Any, ra
             move = builder.fdiv(gradient, builder.call(root, [squares]))
             store(builder, multiply_add(builder, mine, rate, move), data, here)
 
-        _each(builder, width, body)
+        each(builder, width, body)
         return context.get_dummy_value()
 
     number = table.dtype
@@ -198,7 +172,7 @@ def fetch_row(typing: Any, table: Any, row: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         data, first, width = _row(context, builder, signature, args, args[1])
         slots = builder.extract_value(array_of(context, builder, signature, args, 0).shape, 1)
-        _each(
+        each(
             builder, builder.mul(slots, width), lambda at: fetch(builder, data, builder.add(first, at), to_write=True)
         )  # fmt: skip
         return context.get_dummy_value()

@@ -4,6 +4,7 @@ LLVM is given vectors of 64 bytes and splits them into what the processor has. A
 and offsets `at` count numbers; nothing is checked.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -69,10 +70,13 @@ def multiply_add(builder: Any, total: Any, a: Any, b: Any) -> Any:
     return builder.fadd(total, builder.fmul(a, b, flags=("contract",)), flags=("contract",))
 
 
-def sum_products(builder: Any, rows: int, left: Any, left_step: Any, right: Any, right_step: Any, depth: Any) -> Any:
+def sum_products(
+    builder: Any, rows: int, left: Any, left_step: Any, right: Any, right_step: Any, depth: Any, left_row: Any = None
+) -> Any:
     """The tile left.T @ right, one vector a row: sums over k < depth of left[k, row] times the vector right[k].
 
     `left` and `right` are (address, offset) of k = 0, the steps lead to the next k. `right` names its vector type too.
+    `left_row` leads to the next row, which is beside its neighbor without it.
     """
     (left_data, left_at), (right_data, right_at, vector) = left, right
     start, loop, done = builder.block, builder.append_basic_block("add"), builder.append_basic_block("done")
@@ -86,7 +90,8 @@ def sum_products(builder: Any, rows: int, left: Any, left_step: Any, right: Any,
     base = builder.add(left_at, builder.mul(k, left_step))
     added = []
     for row, total in enumerate(sums):
-        factor = builder.load(builder.gep(left_data, [builder.add(base, INDEX(row))]))
+        along = INDEX(row) if left_row is None else builder.mul(INDEX(row), left_row)
+        factor = builder.load(builder.gep(left_data, [builder.add(base, along)]))
         added.append(multiply_add(builder, total, spread(builder, factor, vector), values))
         total.add_incoming(zero, start)
         total.add_incoming(added[-1], loop)
@@ -101,3 +106,43 @@ def sum_products(builder: Any, rows: int, left: Any, left_step: Any, right: Any,
         total.add_incoming(zero, start)
         total.add_incoming(value, loop)
     return totals
+
+
+def on_lanes(builder: Any, name: str, lanes: Any, returns: Any, *takes: Any) -> Any:
+    """LLVM's function of this name for a vector type."""
+    bits = 32 if isinstance(lanes.element, ir.FloatType) else 64
+    kind = ir.FunctionType(returns, [*takes, lanes])
+    return builder.module.declare_intrinsic(f"llvm.{name}.v{lanes.count}f{bits}", (), kind)
+
+
+def sum_lanes(builder: Any, values: Any) -> Any:
+    """The sum of a vector's lanes."""
+    number = values.type.element
+    add_up = on_lanes(builder, "vector.reduce.fadd", values.type, number, number)
+    return builder.call(add_up, [ir.Constant(number, 0.0), values], fastmath=("reassoc",))
+
+
+def each(builder: Any, size: Any, body: Callable[..., Any], total: Any = None, step: int = 16) -> Any:
+    """Run `body(at)` for at = 0, step, ... below `size`, at least once.
+
+    With a `total` it is `body(at, total)`, which gives the next one; the last one is returned.
+    """
+    start, loop, done = builder.block, builder.append_basic_block("each"), builder.append_basic_block("done")
+    builder.branch(loop)
+
+    builder.position_at_end(loop)
+    at = builder.phi(INDEX)
+    at.add_incoming(INDEX(0), start)
+    if total is None:
+        result = body(at)
+    else:
+        carried = builder.phi(total.type)
+        carried.add_incoming(total, start)
+        result = body(at, carried)
+        carried.add_incoming(result, loop)
+    following = builder.add(at, INDEX(step))
+    at.add_incoming(following, loop)
+    builder.cbranch(builder.icmp_signed("<", following, size), loop, done)
+
+    builder.position_at_end(done)
+    return result

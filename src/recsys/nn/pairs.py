@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from recsys.kernels.pairs import Pairs, pair_gradients
 from recsys.nn.losses import widened
 
 CPU_ROWS, GPU_ROWS = 1 << 11, 1 << 20
@@ -60,9 +59,7 @@ class _PairLoss(torch.autograd.Function):
     def forward(
         ctx: Any, people: Tensor, things: Tensor, items: Tensor, dim: int, dropout: float, *weights: Tensor
     ) -> Tensor:
-        layers = PairLayers(dim, weights, dropout)
-        by_kernel = people.device.type == "cpu" and people.dtype == torch.float32 and not dropout
-        loss, gradients = (_by_kernel if by_kernel else _by_torch)(people, things, items, layers)
+        loss, gradients = _loss_and_gradients(people, things, items, PairLayers(dim, weights, dropout))
         ctx.save_for_backward(*gradients)
         ctx.n = max(len(items), 1)
         return loss / ctx.n
@@ -74,17 +71,10 @@ class _PairLoss(torch.autograd.Function):
         return people, things, None, None, None, *weights
 
 
-def _by_kernel(people: Tensor, things: Tensor, items: Tensor, layers: PairLayers) -> tuple[Tensor, Sequence[Tensor]]:
+def _loss_and_gradients(
+    people: Tensor, things: Tensor, items: Tensor, layers: PairLayers
+) -> tuple[Tensor, Sequence[Tensor]]:
     """Loss, summed over users, and gradients of both sides and of the weights."""
-    sides_and_weights = [one.detach().contiguous().numpy() for one in (people, things, *layers.weights)]
-    pairs = Pairs(*sides_and_weights[:2], items.contiguous().numpy(), layers.dim, sides_and_weights[2:])
-    loss, found = pair_gradients(pairs, torch.get_num_threads())
-    gradients = [torch.from_numpy(one) for one in (found.people, found.things, *found.weights)]
-    return torch.tensor(loss, dtype=torch.float32), gradients
-
-
-def _by_torch(people: Tensor, things: Tensor, items: Tensor, layers: PairLayers) -> tuple[Tensor, Sequence[Tensor]]:
-    """The same on any device, in any precision, with dropout."""
     of_people, of_things = torch.empty_like(people), torch.zeros_like(things)
     of_weights, total = [torch.zeros_like(one) for one in layers.weights], people.new_zeros(())
     step = max(1, (GPU_ROWS if people.is_cuda else CPU_ROWS) // items.shape[1])

@@ -38,6 +38,12 @@ def shuffled(examples: Examples | Stream, batch_size: int, device: torch.device)
     if isinstance(examples, Stream):
         yield from examples.batches(batch_size)
         return
+    if isinstance(examples, PairExamples):
+        n_ahead = max(1, PAIRS_AHEAD // batch_size)
+        for rows in rows_of_batches(examples, batch_size * n_ahead, device):
+            parts = (one.split(batch_size) for one in examples.batch(rows))
+            yield from (PairBatch(*part) for part in zip(*parts, strict=True))
+        return
     for rows in rows_of_batches(examples, batch_size, device):
         yield examples.batch(rows)
 
@@ -50,8 +56,12 @@ def rows_of_batches(examples: Examples, batch_size: int, device: torch.device) -
     return order.split(batch_size) if len(order) else ()
 
 
+PAIRS_AHEAD = 1 << 14
+"""Pairs that are made at a time, many small batches, each of which then is a view: one takes longer to ask for than to make."""
+
+
 class PairBatch(NamedTuple):
-    """Users and the items they interacted with, both (B,)."""
+    """Users and the items they interacted with, both (B,); with items drawn beside each, items are (B, 1 + K)."""
 
     users: Tensor
     items: Tensor

@@ -3,10 +3,12 @@
 import math
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from recsys.kernels.negatives import free_items
+from recsys.training.examples import PairBatch, PairExamples
 
 ROUNDS = 8
 """Redraws of a weighted negative that turns out to be a positive; one left after them is drawn uniformly."""
@@ -16,8 +18,8 @@ class Negatives:
     """Items that a user has no interaction with, drawn uniformly or in proportion to `weights` (I,).
 
     A user of n positives has I - n negatives. The r-th of them is r + j, where j of the positives p_0 < p_1 < ... lie
-    below it, those with p_j - j <= r: one binary search a draw, on a CPU among the user's own, in 16 bytes a pair. A user who has
-    every item gets any of them.
+    below it, those with p_j - j <= r: one binary search a draw, on a CPU among the user's own, in 20 bytes a pair. A user
+    who has every item gets any of them.
     """
 
     def __init__(self, users: Tensor, items: Tensor, n_items: int, weights: Tensor | None = None):
@@ -28,12 +30,14 @@ class Negatives:
         self.starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         place = torch.arange(len(self.positives), device=self.positives.device)
         self.gaps = self.positives - (place - torch.repeat_interleave(self.starts[:-1], counts))
+        # A user's p_j - j alone is half as wide, and nearer to the processor.
+        self.own_gaps = (self.gaps % n_items if n_items else self.gaps).int()
         self.cumulative = None if weights is None else torch.cumsum(weights.double(), 0) / weights.double().sum()
 
     def to(self, device: torch.device) -> Self:
         """The same on a device."""
-        self.positives, self.gaps, self.starts = (
-            table.to(device) for table in (self.positives, self.gaps, self.starts)
+        self.positives, self.gaps, self.own_gaps, self.starts = (
+            table.to(device) for table in (self.positives, self.gaps, self.own_gaps, self.starts)
         )
         self.cumulative = None if self.cumulative is None else self.cumulative.to(device)
         return self
@@ -62,7 +66,7 @@ class Negatives:
     def _uniform(self, users: Tensor, n_negatives: int) -> Tensor:
         uniform = torch.rand((len(users), n_negatives), device=users.device, dtype=torch.float64)
         if not users.is_cuda:
-            arrays = (one.numpy() for one in (uniform, users, self.starts, self.gaps))
+            arrays = (one.numpy() for one in (uniform, users, self.starts, self.own_gaps))
             return torch.from_numpy(free_items(*arrays, self.n_items, torch.get_num_threads()))
         # Users beyond the last one that has positives have none.
         start, stop = (self.starts[one.clamp(max=len(self.starts) - 1)] for one in (users, users + 1))
@@ -75,6 +79,24 @@ class Negatives:
 
     def _weighted(self, cumulative: Tensor, users: Tensor, n_negatives: int) -> Tensor:
         return draw_weighted(cumulative, (len(users), n_negatives))
+
+
+class PairsAndDrawn(PairExamples):
+    """Interactions as (user, item) pairs, with `n_drawn` negatives beside each, drawn anew every time."""
+
+    def __init__(self, users: np.ndarray, items: np.ndarray, n_items: int, n_drawn: int):
+        super().__init__(users, items)
+        self.negatives, self.n_drawn = Negatives(self.users, self.items, n_items), n_drawn
+
+    def to(self, device: torch.device) -> Self:
+        """The same on a device."""
+        self.negatives = self.negatives.to(device)
+        return super().to(device)
+
+    def batch(self, rows: Tensor) -> PairBatch:
+        """Users of these numbers (B,), and the item of each before its negatives (B, 1 + K)."""
+        users, items = super().batch(rows)
+        return PairBatch(users, torch.cat([items[:, None], self.negatives.draw(users, self.n_drawn)], 1))
 
 
 class SharedNegatives:

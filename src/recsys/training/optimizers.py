@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from recsys.embedding import SGD, Adagrad, RowwiseAdagrad, SparseAdam
+from recsys.training.adam import Adam
 
 Rule = Literal["adam", "adagrad", "rowwise_adagrad", "sgd"]
 
@@ -60,8 +61,7 @@ def make_optimizers(
 
 def _dense(rule: Rule, groups: list[dict[str, object]], learning_rate: float) -> Optimizer:
     if rule == "adam":
-        # In one pass over parameters, gradients and moments.
-        return torch.optim.Adam(groups, learning_rate, fused=True)
+        return Adam(groups, learning_rate)
     if rule == "sgd":
         return torch.optim.SGD(groups, learning_rate)
     # Torch has it in one pass on the CPU alone.

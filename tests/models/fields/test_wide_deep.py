@@ -11,6 +11,7 @@ from recsys.embedding import FTRL
 from recsys.errors import DataError, ParameterError
 from recsys.models.fields.wide_deep import WideDeepNet
 from recsys.testing import checks
+from recsys.training.adam import Adam
 
 PAIR = (("field0", "field1"),)
 
@@ -177,7 +178,7 @@ def test_each_parameter_has_one_optimizer_ftrl_for_the_wide_part_alone() -> None
     assert parameters(deep) == sorted(map(id, net.deep.parameters()))
     adam = quick(optimizer="adam", crosses=(("user_id", "item_id"),))
     adam.target_ = "label"
-    assert [type(one) for one in adam._optimizers(net)] == [torch.optim.Adam, FTRL]
+    assert [type(one) for one in adam._optimizers(net)] == [Adam, FTRL]
 
 
 @pytest.mark.parametrize("part, absent", [("wide", "deep"), ("deep", "wide")])

@@ -57,12 +57,11 @@ def test_similar_users_are_compared_by_what_their_scores_are_made_of(model: GMF)
 def test_the_loss_and_its_gradient_are_those_of_a_loop() -> None:
     data = Dataset(taste_frame())
     model = quick(GMF, n_negatives=3, embedding_dim=4).fit(data)
-    batch = model._examples(data).batch(torch.tensor([5, 0, 9, 6]))
+    with seeded(3):
+        batch = model._examples(data).batch(torch.tensor([5, 0, 9, 6]))
+    assert batch.items.shape == (4, 1 + 3)
     w = weights(model)
-    with seeded(3):
-        negatives = model._negatives.draw(batch.users, 3)
-    with seeded(3):
-        loss = model._loss(model.module_, batch)
+    loss = model._loss(model.module_, batch)
     found = dict(
         zip(
             ("users.weight", "items.weight", "head.weight", "head.bias"),
@@ -72,7 +71,7 @@ def test_the_loss_and_its_gradient_are_those_of_a_loop() -> None:
     )
     total, wanted = 0.0, {name: np.zeros_like(one) for name, one in w.items()}
     h = w["head.weight"][0]
-    for user, positive, others in zip(batch.users, batch.items, negatives, strict=True):
+    for user, (positive, *others) in zip(batch.users, batch.items, strict=True):
         for item, sign in ((positive, 1), *((other, -1) for other in others)):
             p, q, logit = w["users.weight"][user], w["items.weight"][item], gmf_logit(w, int(user), int(item))
             total += np.log1p(np.exp(-sign * logit))
@@ -90,17 +89,16 @@ def test_the_loss_and_its_gradient_are_those_of_a_loop() -> None:
 def test_negatives_are_drawn_anew_and_are_no_items_of_the_user() -> None:
     data = Dataset(taste_frame())
     model = quick(GMF).fit(data)
-    batch = model._examples(data).batch(torch.arange(100))
-    seen: list[torch.Tensor] = []
-    draw = model._negatives.draw
-    model._negatives.draw = lambda users, n: seen.append(draw(users, n)) or seen[-1]  # type: ignore[method-assign]
+    examples, matrix = model._examples(data), data.to_csr()
     with seeded(0):
-        model._loss(model.module_, batch)
-        model._loss(model.module_, batch)
-    assert not torch.equal(seen[0], seen[1])
-    matrix = data.to_csr()
-    assert seen[0].shape == (100, 4)
-    assert all(matrix[int(u), int(i)] == 0 for u, row in zip(batch.users, seen[0], strict=True) for i in row)
+        (users, one), (_, other) = (examples.batch(torch.arange(100)) for _ in range(2))
+    assert one.shape == (100, 1 + 4)
+    assert torch.equal(one[:, 0], other[:, 0])
+    assert not torch.equal(one[:, 1:], other[:, 1:])
+    for items in (one, other):
+        seen = np.array([[matrix[int(u), int(i)] for i in row] for u, row in zip(users, items, strict=True)])
+        assert (seen[:, 0] > 0).all()
+        assert (seen[:, 1:] == 0).all()
 
 
 def test_vectors_start_near_zero_and_the_logit_with_variance_1_over_its_inputs() -> None:

@@ -14,6 +14,7 @@ from recsys.embedding import Embedding
 from recsys.factor import FactorRecommender, cosine
 from recsys.families.neural import as_table
 from recsys.models.neural_cf.pairs import NCFRecommender, PairNet, start_logit, vectors_of
+from recsys.nn.pair_tables import PairTables
 from recsys.nn.pairs import PairLayers
 from recsys.params import PositiveInt
 
@@ -32,6 +33,11 @@ class GMFNet(PairNet):
     def layers(self) -> PairLayers:
         """A product alone."""
         return PairLayers(self.head.in_features, (self.head.bias,))
+
+    @property
+    def tables(self) -> PairTables:
+        """Vectors that are multiplied."""
+        return PairTables(multiplied=(self.users, self.items), factor=self.head.weight)
 
     def user_side(self, users: Tensor) -> Tensor:
         """Codes (B,) to h * p, (B, D)."""

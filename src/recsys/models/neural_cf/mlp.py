@@ -13,6 +13,7 @@ from recsys.embedding import Embedding
 from recsys.errors import ParameterError
 from recsys.models.neural_cf.pairs import NCFRecommender, PairNet, start_logit, vectors_of
 from recsys.nn.mlp import linear
+from recsys.nn.pair_tables import PairTables
 from recsys.nn.pairs import PairLayers
 from recsys.params import Fraction, PositiveInt
 
@@ -35,8 +36,15 @@ class NCFMLPNet(PairNet):
     @property
     def layers(self) -> PairLayers:
         """A tower alone."""
-        later = [one for layer in self.hidden[1:] for one in (layer.weight, layer.bias)]
-        return PairLayers(0, (self.head.bias, self.head.weight, *later), self.dropout if self.training else 0.0)
+        _, *later = self.hidden
+        weights = [one for layer in later for one in (layer.weight, layer.bias)]
+        head = self.head
+        return PairLayers(0, (head.bias, head.weight, *weights), self.dropout if self.training else 0.0)
+
+    @property
+    def tables(self) -> PairTables:
+        """Vectors that the first layer reads."""
+        return PairTables(read=(self.users, self.items), first=self.hidden[0])
 
     def user_side(self, users: Tensor) -> Tensor:
         """Codes (B,) to W_p p + c, (B, H)."""

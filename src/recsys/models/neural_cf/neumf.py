@@ -14,6 +14,7 @@ from recsys.data import Dataset
 from recsys.models.neural_cf.gmf import GMF, GMFNet
 from recsys.models.neural_cf.mlp import NCFMLP, NCFMLPNet, check_layers
 from recsys.models.neural_cf.pairs import NCFRecommender, PairNet, start_logit
+from recsys.nn.pair_tables import PairTables
 from recsys.nn.pairs import PairLayers
 from recsys.params import Fraction, Positive, PositiveInt, UnitInterval
 from recsys.training import make_optimizers
@@ -32,8 +33,14 @@ class NeuMFNet(PairNet):
     @property
     def layers(self) -> PairLayers:
         """A product and a tower."""
-        (bias,), (_, *tower) = self.gmf.layers.weights, self.mlp.layers.weights
-        return PairLayers(self.gmf.layers.dim, (bias, *tower), self.mlp.layers.dropout)
+        (dim, (bias,), _), (_, (_, *tower), dropout) = self.gmf.layers, self.mlp.layers
+        return PairLayers(dim, (bias, *tower), dropout)
+
+    @property
+    def tables(self) -> PairTables:
+        """Those of both."""
+        gmf, mlp = self.gmf.tables, self.mlp.tables
+        return PairTables(gmf.multiplied, gmf.factor, mlp.read, mlp.first)
 
     def user_side(self, users: Tensor) -> Tensor:
         """Codes (B,) to the sides of both parts beside each other, (B, D + H)."""

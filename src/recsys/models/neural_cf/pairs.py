@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from recsys.base import Query
+from recsys.data import Dataset
 from recsys.embedding import Embedding
 from recsys.families import PairRecommender
+from recsys.nn.pair_tables import PairTables, in_one_call, table_loss
 from recsys.nn.pairs import PairLayers, pair_logits, pair_loss
 from recsys.params import PositiveInt
 from recsys.training.examples import PairBatch
+from recsys.training.negatives import PairsAndDrawn
 
 CPU_PAIRS, GPU_PAIRS = 1 << 14, 1 << 20
 """Pairs of user and item whose layers are held at a time when the catalog is scored: on a CPU they stay in its cache."""
@@ -35,6 +38,11 @@ class PairNet(nn.Module):
     def layers(self) -> PairLayers:
         """What scores a pair from the sides."""
 
+    @property
+    @abstractmethod
+    def tables(self) -> PairTables:
+        """What the sides are made of."""
+
     @abstractmethod
     def user_side(self, users: Tensor) -> Tensor:
         """Codes (B,) to what users bring to every pair, (B, H)."""
@@ -49,11 +57,14 @@ class PairNet(nn.Module):
 
     def loss(self, users: Tensor, items: Tensor) -> Tensor:
         """Log loss of each user's own item, the first, and drawn ones: codes (B,) and (B, 1 + K) to a mean over users."""
+        layers = self.layers
+        if in_one_call(layers):
+            return table_loss(users, items, self.tables, layers)
         if items.numel() < self.n_items:
             things, rows = self.item_side(items.flatten()), torch.arange(items.numel(), device=items.device)
-            return pair_loss(self.user_side(users), things, rows.view_as(items), self.layers)
+            return pair_loss(self.user_side(users), things, rows.view_as(items), layers)
         # Most items come more than once.
-        return pair_loss(self.user_side(users), self.item_side(), items, self.layers)
+        return pair_loss(self.user_side(users), self.item_side(), items, layers)
 
 
 class NCFRecommender(PairRecommender):
@@ -62,15 +73,19 @@ class NCFRecommender(PairRecommender):
     n_negatives: PositiveInt = 4
     """Negatives drawn for each positive pair, anew every epoch."""
 
+    def _examples(self, data: Dataset) -> PairsAndDrawn:
+        matrix = data.to_csr().tocoo()
+        users, items = (codes.astype(np.int64) for codes in (matrix.row, matrix.col))
+        return PairsAndDrawn(users, items, data.n_items, self.n_negatives)
+
     def _loss(self, net: Any, batch: PairBatch) -> Tensor:
-        negatives = self._negatives.draw(batch.users, self.n_negatives)
-        return net.loss(batch.users, torch.cat([batch.items[:, None], negatives], 1))
+        return net.loss(batch.users, batch.items)
 
     def _tables(self, dim: int) -> tuple[Embedding, Embedding]:
         """Vectors of users and of items."""
         looked_up = self.batch_size, self.batch_size * (1 + self.n_negatives)
-        sizes = len(self.users_), len(self.items_)
-        users, items = (Embedding(n, dim, sparse=n > SPARSER * rows) for n, rows in zip(sizes, looked_up, strict=True))
+        sizes = zip((len(self.users_), len(self.items_)), looked_up, strict=True)
+        users, items = (Embedding(n, dim, sparse=n > SPARSER * rows) for n, rows in sizes)
         return users, items
 
     def _score_items(self, query: Query) -> NDArray[np.float32]:
