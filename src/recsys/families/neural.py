@@ -84,8 +84,8 @@ class NeuralRecommender(Recommender):
         """What moves the network's parameters."""
         return make_optimizers(net, "adam", self.learning_rate, self.weight_decay)
 
-    def _share_of_rate(self, n_steps: int) -> Callable[[int], float] | None:
-        """The share of the learning rate that each of so many steps, from 0, is taken with; None is all of it."""
+    def _share_of_rate(self, examples: Any) -> Callable[[int], float] | None:
+        """The share of the learning rate that each step, from 0, over these examples is taken with; None is all of it."""
         return None
 
     def _prepare(self, data: Dataset) -> None:
@@ -120,7 +120,7 @@ class NeuralRecommender(Recommender):
             steps=self._steps,
             plateau_factor=self.plateau_factor,
             clip=self.clip,
-            share_of_rate=self._share_of_rate(self.epochs * -(-len(examples) // self.batch_size)),
+            share_of_rate=self._share_of_rate(examples),
             patience=self.patience if validation is not None else None,
             precision=self.precision,
             verbose=self.verbose,

@@ -10,9 +10,10 @@ from tests.models.sequence.test_sasrec import N_ITEMS, next_items, walks
 
 import recsys
 from recsys import BERT4Rec, Dataset
+from recsys.data import Histories
 from recsys.errors import ParameterError
 from recsys.models.sequence.bert4rec import BERT4RecNet
-from recsys.training.cloze import MASK
+from recsys.training.cloze import MASK, ClozeExamples
 
 
 def quick(**parameters: Any) -> BERT4Rec:
@@ -144,11 +145,15 @@ def test_matrices_decay_and_biases_and_norms_do_not() -> None:
 
 
 def test_the_learning_rate_rises_and_falls() -> None:
-    share = BERT4Rec(warmup_steps=9, schedule="linear")._share_of_rate(100)
+    # Ten histories of five items, each masked twice: 20 examples, four a step, 20 epochs.
+    history = Histories(np.arange(0, 51, 5), np.zeros(50, np.int64))
+    examples = ClozeExamples(history, 8, 4, 0.2, 1)
+    options = {"warmup_steps": 9, "epochs": 20, "batch_size": 4}
+    share = BERT4Rec(**options, schedule="linear")._share_of_rate(examples)
     assert [share(0), share(4)] == pytest.approx([0.1, 0.5 * 0.96])
     assert share(9) == pytest.approx(0.91)
     assert share(100) == 0
-    steady = BERT4Rec(warmup_steps=9)._share_of_rate(100)
+    steady = BERT4Rec(**options)._share_of_rate(examples)
     assert [steady(0), steady(9), steady(99)] == pytest.approx([0.1, 1, 1])
 
 

@@ -142,7 +142,9 @@ class BERT4Rec(SequenceRecommender):
         groups = [{"params": matrices, "weight_decay": self.weight_decay}, {"params": others, "weight_decay": 0.0}]
         return [torch.optim.AdamW(groups, self.learning_rate, eps=1e-6, fused=True)]
 
-    def _share_of_rate(self, n_steps: int) -> Callable[[int], float]:
+    def _share_of_rate(self, examples: ClozeExamples) -> Callable[[int], float]:
+        n_steps = self.epochs * -(-len(examples) // self.batch_size)
+
         def share(step: int) -> float:
             rise = min(1.0, (step + 1) / (self.warmup_steps + 1))
             return rise if self.schedule == "constant" else rise * max(0.0, 1 - step / max(n_steps, 1))
