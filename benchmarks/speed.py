@@ -141,7 +141,9 @@ def installation(listed: Path) -> list[list[str]]:
     if alone:
         wanted = [line for line in lines if line and not line.startswith("#") and not line.endswith(ALONE)]
         return [["install", *wanted], ["install", "--no-deps", *alone]]
-    implicit = next(line for line in lines if line.startswith("implicit=="))
+    implicit = next((line for line in lines if line.startswith("implicit==")), None)
+    if implicit is None:
+        return [["install", "-r", str(listed)]]
     return [
         ["install", "-r", str(listed)],
         # RecTools brings a repackaged copy of implicit, whose compiled parts hide implicit's own and are slower.

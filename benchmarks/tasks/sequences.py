@@ -79,7 +79,9 @@ def cost(seconds: list[float], n_targets: float) -> Measures:
     return {COST: 1e6 * statistics.mean(seconds) / n_targets, "s an epoch": statistics.mean(seconds)}
 
 
-def rectools(name: str, setting: Setting, n_targets: Callable[[Any], int]) -> Callable[[Path], Measures]:
+def rectools(
+    name: str, setting: Setting, n_targets: Callable[[Any], int], **options: Any
+) -> Callable[[Path], Measures]:
     def run(scratch: Path) -> Measures:
         import pandas as pd
         import rectools.models
@@ -106,7 +108,7 @@ def rectools(name: str, setting: Setting, n_targets: Callable[[Any], int]) -> Ca
         rows = frame.assign(weight=1.0, datetime=pd.to_datetime(frame["timestamp"], unit="s"))
         model = getattr(rectools.models, name)(
             n_blocks=LAYERS, n_heads=setting.n_heads, n_factors=DIM, dropout_rate=DROPOUT, loss="softmax",
-            session_max_len=setting.length, batch_size=BATCH, get_trainer_func=trainer,
+            session_max_len=setting.length, batch_size=BATCH, get_trainer_func=trainer, **options,
         )  # fmt: skip
         with contextlib.chdir(scratch), quiet():
             model.fit(Dataset.construct(rows.drop(columns="timestamp")))
@@ -116,8 +118,8 @@ def rectools(name: str, setting: Setting, n_targets: Callable[[Any], int]) -> Ca
     return run
 
 
-def recbole(name: str, setting: Setting, targets_a_row: float = 1.0) -> Callable[[Path], Measures]:
-    """A few steps of its training loop."""
+def recbole(name: str, setting: Setting, targets_a_row: float = 1.0, **options: Any) -> Callable[[Path], Measures]:
+    """A few steps of its training loop, on rows that count as so many targets each, at most."""
 
     def run(scratch: Path) -> Measures:
         old_names()
@@ -128,7 +130,7 @@ def recbole(name: str, setting: Setting, targets_a_row: float = 1.0) -> Callable
 
         network = getattr(sequential_recommender, name)
         with contextlib.chdir(scratch), quiet():
-            config = Config(network.__name__, "ml", config_dict=recbole_options(scratch, setting))
+            config = Config(network.__name__, "ml", config_dict=recbole_options(scratch, setting) | options)
             train, *_ = data_preparation(config, create_dataset(config))
             threads()
             torch.manual_seed(0)
