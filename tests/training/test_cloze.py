@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import recsys.training.cloze
+import recsys.training.examples
 from recsys.data import Histories
 from recsys.training import seeded
 from recsys.training.cloze import MASK, ClozeExamples, some_of
@@ -97,11 +98,13 @@ def test_contexts_of_masked_events_are_hidden_and_the_others_are_theirs() -> Non
 
 
 def test_parts_hold_the_batch_and_no_column_of_padding(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recsys.training.cloze, "PART", 3)
+    monkeypatch.setattr(recsys.training.examples, "PART", 20)
     history, _ = histories()
     examples = ClozeExamples(history, 8, 4, 0.3, 1)
     batch = examples.batch(torch.arange(len(examples)))
     parts = list(batch.parts())
+    assert len(parts) > 2
+    assert all(part.history.numel() <= 20 for part in parts)
     assert sum(len(part.history) for part in parts) == len(examples)
     assert [row for part in parts for row in whole(part)] == whole(batch)
     assert all((part.history[:, -1] != -1).any() for part in parts)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from recsys.data import Histories
-from recsys.training.examples import PART
+from recsys.training.examples import parts_of
 
 MASK = -2
 """The code of an item that is masked; -1 is nothing."""
@@ -31,9 +31,8 @@ class ClozeBatch(NamedTuple):
         if self.history.is_cuda:
             yield self
             return
-        for part in zip(*(one.split(PART) for one in self), strict=True):
-            width = int((part[0][-1] != -1).sum())
-            yield ClozeBatch(*(one[:, :width] for one in part))
+        for rows, width in parts_of((self.history != -1).sum(1)):
+            yield ClozeBatch(*(one[rows, :width] for one in self))
 
 
 class ClozeExamples:

@@ -197,8 +197,19 @@ class WholeExamples:
         return self.examples.batch(torch.arange(len(self.examples), device=rows.device))
 
 
-PART = 32
-"""Histories that a CPU's network reads at a time: their states stay in the caches, and little of them is padding."""
+PART = 6400
+"""Places that a CPU's network reads at a time: their states stay in the caches, and few of them are padding."""
+
+
+def parts_of(lengths: Tensor) -> list[tuple[slice, int]]:
+    """Rows of ascending lengths (B,) in parts of at most `PART` places or of one row, and how wide each is."""
+    parts, widths, stop = [], lengths.tolist(), len(lengths)
+    while stop:
+        width = max(widths[stop - 1], 1)
+        start = max(0, stop - max(1, PART // width))
+        parts.append((slice(start, stop), width))
+        stop = start
+    return parts[::-1]
 
 
 class SequenceBatch(NamedTuple):
@@ -219,11 +230,11 @@ class SequenceBatch(NamedTuple):
         if self.history.is_cuda:
             yield self
             return
-        for history, targets, users, *context in zip(*(one.split(PART) for one in self), strict=True):
-            width = int((targets[-1] >= 0).sum())
-            yield SequenceBatch(
-                *(one[:, :width] for one in (history, targets)), users, *(c[:, :width] for c in context)
+        for rows, width in parts_of((self.targets >= 0).sum(1)):
+            history, targets, codes, values = (
+                one[rows, :width] for one in (self.history, self.targets, self.codes, self.values)
             )
+            yield SequenceBatch(history, targets, self.users[rows], codes, values)
 
 
 class SequenceExamples:
