@@ -9,6 +9,7 @@ import recsys.training.examples
 from recsys.data import Histories
 from recsys.training import seeded
 from recsys.training.cloze import MASK, ClozeExamples, some_of
+from recsys.training.distributed import n_terms
 
 LENGTHS = [0, 1, 2, 3, 5, 8, 9, 20, 1, 13]
 
@@ -108,6 +109,13 @@ def test_parts_hold_the_batch_and_no_column_of_padding(monkeypatch: pytest.Monke
     assert sum(len(part.history) for part in parts) == len(examples)
     assert [row for part in parts for row in whole(part)] == whole(batch)
     assert all((part.history[:, -1] != -1).any() for part in parts)
+
+
+def test_of_several_processes_each_counts_for_the_masked_places_that_it_saw() -> None:
+    history, _ = histories([10, 2])
+    examples = ClozeExamples(history, 10, 5, 0.5, 1)
+    # Rows 0 and 1 mask half of ten and of two items, the others the last item alone.
+    assert [n_terms(examples.batch(torch.tensor(rows)), len(rows)) for rows in ([0], [1], [0, 1, 2, 3])] == [5, 1, 8]
 
 
 def test_a_history_of_one_item_has_no_example() -> None:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from recsys.data.parquet import ParquetTable, Piece
 from recsys.embedding import CachedEmbedding
 from recsys.errors import DataError, LoadError, ParameterError, UnsupportedError
+from recsys.training.cloze import ClozeBatch
 from recsys.training.examples import Examples, RatingBatch, SequenceBatch, Stream, rows_of_batches, shuffled
 
 CPU = torch.device("cpu")
@@ -214,10 +215,10 @@ def is_first() -> bool:
 
 
 def n_terms(batch: NamedTuple, n_rows: int) -> int:
-    """Of how many terms a batch's loss is the mean: steps with a target for sequences, ratings, else examples."""
+    """Of how many terms a batch's loss is the mean: places with a target for sequences, ratings, else examples."""
     if isinstance(batch, RatingBatch):
         return len(batch.ratings)
-    return int((batch.targets >= 0).sum()) if isinstance(batch, SequenceBatch) else n_rows
+    return int((batch.targets >= 0).sum()) if isinstance(batch, SequenceBatch | ClozeBatch) else n_rows
 
 
 class _Sum(torch.autograd.Function):
