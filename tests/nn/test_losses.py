@@ -146,6 +146,20 @@ def test_softmax_loss_passes_gradcheck(monkeypatch, block):
     assert torch.autograd.gradcheck(lambda s, i: softmax_loss(s, i, targets), (states, items))
 
 
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("size", [1.0, 100.0])  # of large biases logits are shifted
+def test_a_bias_of_softmax_loss_is_added_to_the_logits_and_gets_its_gradient(monkeypatch, block, size):
+    monkeypatch.setattr(losses, "BLOCK_BYTES", block)
+    states, items, targets = problem(torch.float64)
+    bias = (size * torch.randn(13, dtype=torch.float64)).requires_grad_()
+    ours = softmax_loss(states, items, targets, bias)
+    theirs = F.cross_entropy(states @ items.T + bias, targets)
+    torch.testing.assert_close(ours, theirs)
+    got = torch.autograd.grad(3 * ours, (states, items, bias))
+    for one, other in zip(got, torch.autograd.grad(3 * theirs, (states, items, bias)), strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_softmax_loss_is_minus_ln_of_the_targets_share():
     states, items, targets = problem(torch.float64, n=3)
     wanted = 0.0
