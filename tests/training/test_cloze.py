@@ -53,6 +53,15 @@ def test_a_share_of_the_real_places_is_masked_and_at_least_one(length: int, mask
     assert not (chosen & ~real).any()
 
 
+@pytest.mark.parametrize("length, masked", [(220, 40), (200, 40), (100, 40), (70, 35), (10, 5), (1, 1)])
+def test_no_more_places_are_masked_than_the_most(length: int, masked: int) -> None:
+    real = torch.arange(220) < torch.tensor([[length]] * 50)
+    assert (some_of(real, 0.5, 40).sum(1) == masked).all()
+    examples = ClozeExamples(histories([length, 2])[0], 220, 5, 0.5, 1, max_masked=40, mask_last=False)
+    counts = (examples.batch(torch.arange(len(examples))).history == MASK).sum(1).tolist()
+    assert counts == ([1, masked] if length > 1 else [1])
+
+
 def test_every_place_is_masked_as_often_and_anew_each_time() -> None:
     history, _ = histories([10])
     examples = ClozeExamples(history, 10, 5, 0.2, 4)
@@ -75,6 +84,15 @@ def test_one_example_of_each_window_masks_the_last_item_alone() -> None:
         assert [code for code in target if code != -1] == [target[len(real) - 1]]
     newest = {items[-1] for items in lists if len(items) > 1}
     assert newest <= set(batch.targets.max(1).values.tolist())
+
+
+@pytest.mark.parametrize("n_maskings, mask_last, n_times", [(3, True, 4), (3, False, 3), (0, True, 1)])
+def test_an_epoch_has_each_window_so_many_times(n_maskings: int, mask_last: bool, n_times: int) -> None:
+    history, _ = histories([10, 9])
+    examples = ClozeExamples(history, 10, 5, 0.5, n_maskings, mask_last=mask_last)
+    assert len(examples) == 2 * n_times
+    masked = (examples.batch(torch.arange(len(examples))).history == MASK).sum(1)
+    assert int((masked == 1).sum()) == 2 * mask_last
 
 
 def test_a_target_is_never_among_what_is_shown() -> None:

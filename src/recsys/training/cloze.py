@@ -37,7 +37,7 @@ class ClozeBatch(NamedTuple):
 
 class ClozeExamples:
     """Each window of at most `length` items `n_maskings` times with a share of its items masked, drawn anew each time,
-    and once with the last one alone masked.
+    and with `mask_last` once with the last one alone masked. A share is no more than `max_masked` items.
 
     Windows of a long history begin at its end and go back by `step` items, the last one to its beginning. Histories of
     one item have none.
@@ -51,6 +51,8 @@ class ClozeExamples:
         mask_share: float,
         n_maskings: int,
         context: tuple[Tensor, Tensor] | None = None,
+        max_masked: int | None = None,
+        mask_last: bool = True,
     ):
         indptr = np.asarray(history.indptr).astype(np.int64)
         lengths = np.where(np.diff(indptr) > 1, np.diff(indptr), 0)
@@ -65,9 +67,10 @@ class ClozeExamples:
         nothing = torch.empty(len(self.items), 0)
         self.codes, self.values = (nothing.long(), nothing) if context is None else context
         self.mask_share, self.n_maskings = mask_share, n_maskings
+        self.max_masked, self.mask_last = max_masked, mask_last
 
     def __len__(self) -> int:
-        return len(self.starts) * (self.n_maskings + 1)
+        return len(self.starts) * (self.n_maskings + self.mask_last)
 
     def to(self, device: torch.device) -> Self:
         """The same on a device."""
@@ -84,15 +87,16 @@ class ClozeExamples:
         real = steps < lengths[:, None]
         at = torch.where(real, starts[:, None] + steps, 0)
         last = (masking == self.n_maskings)[:, None]
-        masked = torch.where(last, steps == lengths[:, None] - 1, some_of(real, self.mask_share))
+        some = some_of(real, self.mask_share, self.max_masked)
+        masked = torch.where(last, steps == lengths[:, None] - 1, some)
         items = self.items[at].masked_fill(~real, -1)
         history, targets = items.masked_fill(masked, MASK), items.masked_fill(~masked, -1)
         codes = self.codes[at].masked_fill(masked[..., None], -1)
         return ClozeBatch(history, targets, codes, self.values[at].masked_fill(masked[..., None], 0))
 
 
-def some_of(real: Tensor, share: float) -> Tensor:
-    """A share of each row's real places (B, L), drawn at random: round(share times their number), at least one."""
+def some_of(real: Tensor, share: float, most: int | None = None) -> Tensor:
+    """A share of each row's real places (B, L), drawn at random: round(share times their number), from 1 to `most`."""
     order = torch.rand(real.shape, device=real.device).masked_fill_(~real, 2).argsort(1).argsort(1)
-    wanted = (real.sum(1, keepdim=True) * share).round().clamp(min=1)
+    wanted = (real.sum(1, keepdim=True) * share).round().clamp(1, most)
     return order < wanted

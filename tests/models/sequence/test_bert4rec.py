@@ -172,3 +172,14 @@ def test_sizes_that_do_not_fit_are_named() -> None:
         quick(n_heads=5).fit(walks())
     with pytest.raises(ParameterError, match="max_len=1 has no room"):
         quick(max_len=1).fit(walks())
+    with pytest.raises(ParameterError, match="n_maskings=0 and mask_last=False mask no item"):
+        quick(n_maskings=0, mask_last=False).fit(walks())
+
+
+def test_options_of_masking_reach_the_examples() -> None:
+    frame = walks(n_users=20)
+    model = quick(epochs=1, mask_share=1.0, max_masked=2, n_maskings=3, mask_last=False).fit(frame)
+    examples = model._examples(Dataset(frame))
+    masked = (examples.batch(torch.arange(len(examples))).targets >= 0).sum(1)
+    assert (masked == 2).all()
+    assert len(examples) == 3 * len(model.clone(n_maskings=0, mask_last=True).fit(frame)._examples(Dataset(frame)))
