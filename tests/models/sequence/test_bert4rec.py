@@ -40,6 +40,18 @@ def random_net(max_len: int = 8) -> BERT4RecNet:
     return net
 
 
+def test_weights_start_as_a_normal_distribution_cut_at_two_deviations() -> None:
+    net = BERT4RecNet(500, 200, 32, 1, 2, 0.0)
+    matrices = [net.table.vectors, net.positions, *(m.weight for m in net.modules() if isinstance(m, torch.nn.Linear))]
+    for matrix in matrices:
+        assert matrix.abs().max() <= 0.04
+        # Of a normal distribution cut at two deviations the deviation is 0.88 times as large.
+        assert float(matrix.detach().std()) == pytest.approx(0.0176, rel=0.05)
+    assert net.mask.count_nonzero() == 32
+    assert net.mask.abs().max() <= 0.04
+    assert not net.table.weight[0].any()
+
+
 def test_a_later_item_changes_earlier_states() -> None:
     net = random_net()
     history = torch.randint(N_ITEMS, (1, 6))

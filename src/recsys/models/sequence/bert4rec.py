@@ -52,18 +52,20 @@ class BERT4RecNet(nn.Module):
         self.table = Embedding(n_items, embedding_dim, std=STD)
         sizes, slots = context_fields
         self.context = FieldEmbedding(sizes, embedding_dim, fields=slots, std=STD) if sizes else None
-        self.mask = nn.Parameter(torch.randn(embedding_dim) * STD)
-        self.positions = nn.Parameter(torch.randn(max_len, embedding_dim) * STD)
+        self.mask = nn.Parameter(torch.empty(embedding_dim))
+        self.positions = nn.Parameter(torch.empty(max_len, embedding_dim))
         self.norm, self.drop = nn.LayerNorm(embedding_dim, eps=1e-12), Dropout(dropout)
         sizes = embedding_dim, n_heads, dropout, 4 * embedding_dim if inner_dim is None else inner_dim
         self.blocks = nn.ModuleList(BidirectionalBlock(*sizes) for _ in range(n_layers))
         self.transform = nn.Linear(embedding_dim, embedding_dim)
         self.transform_norm = nn.LayerNorm(embedding_dim, eps=1e-12)
         self.bias = nn.Parameter(torch.zeros(n_items))
-        for layer in self.modules():
-            if isinstance(layer, nn.Linear):
-                nn.init.trunc_normal_(layer.weight, std=STD, a=-2 * STD, b=2 * STD)
-                nn.init.zeros_(layer.bias)
+        layers = [one for one in self.modules() if isinstance(one, nn.Linear)]
+        with torch.no_grad():
+            for start in (self.table.vectors, self.mask, self.positions, *(layer.weight for layer in layers)):
+                nn.init.trunc_normal_(start, std=STD, a=-2 * STD, b=2 * STD)
+        for layer in layers:
+            nn.init.zeros_(layer.bias)
 
     @property
     def items(self) -> Tensor:
