@@ -98,8 +98,8 @@ class BERT4Rec(SequenceRecommender):
     It learns from items that are masked at random, so each pass tells it about a share of the steps only, and it needs
     many more epochs than a model that learns from every step. The softmax ranges over the catalog, in blocks.
 
-    The authors train 400,000 steps at a learning rate of 0.0001. Warm-up and clipped gradients let it be ten times as
-    high, `learning_rate` = 0.001, which takes fewer steps.
+    The authors train 400,000 steps at a learning rate of 0.0001. The default is ten times that, for runs of far fewer
+    steps, behind a warm-up and with clipped gradients.
     """
 
     embedding_dim: PositiveInt = 64
