@@ -1,15 +1,55 @@
 """Ragged bags of codes, pooled to one vector each."""
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from recsys.embedding.table import Embedding
 from recsys.errors import DataError, ParameterError
+from recsys.kernels.bags import bag_gradient
 
 Mode = Literal["sum", "mean", "max", "sqrtn"]
+
+
+class _BagSums(torch.autograd.Function):
+    """Weighted sums of a table's rows on the CPU. Row 0 is the spare one, and has no gradient.
+
+    Torch's own way back sorts the codes and fills the gradient with zeros first.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, codes: Tensor, offsets: Tensor, weights: Tensor, weight: Tensor, spare: int | None) -> Tensor:
+        ctx.save_for_backward(codes, offsets, weights)
+        ctx.shape = weight.shape
+        return _sums(codes, offsets, weights, weight, spare, sparse=False)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        gradient = grad_outputs[0].contiguous()
+        out = gradient.new_empty(ctx.shape)
+        out[0] = 0
+        arrays = [one.numpy() for one in (*ctx.saved_tensors, gradient, out[1:])]
+        bag_gradient(*arrays, torch.get_num_threads())
+        return None, None, None, out, None
+
+
+def _sums(
+    codes: Tensor, offsets: Tensor, weights: Tensor, weight: Tensor, spare: int | None, *, sparse: bool
+) -> Tensor:
+    return F.embedding_bag(
+        codes + 1,
+        weight,
+        offsets,
+        mode="sum",
+        per_sample_weights=weights,
+        padding_idx=spare,
+        include_last_offset=True,
+        sparse=sparse,
+    )
 
 
 class EmbeddingBag(nn.Module):
@@ -36,20 +76,20 @@ class EmbeddingBag(nn.Module):
             members = torch.where(codes[:, None] >= 0, self.table(codes) * weights[:, None], -torch.inf)
             pooled = torch.segment_reduce(members, "max", lengths=lengths, unsafe=True)
             return torch.where(pooled == -torch.inf, 0, pooled)
-        # Torch's fast path on a CPU is there for bags without a spare row alone.
-        spare = 0 if codes.device.type != "cpu" or bool((codes < 0).any()) else None
         # One pass over the rows: the vectors of the members are never held beside each other.
-        summed = F.embedding_bag(
-            codes + 1,
-            weight,
-            F.pad(lengths.cumsum(0), (1, 0)),
-            mode="sum",
-            per_sample_weights=weights,
-            padding_idx=spare,
-            include_last_offset=True,
-            sparse=self.table.sparse,
-        )
+        summed = self._sums(codes, F.pad(lengths.cumsum(0), (1, 0)), weights)
         return summed if self.mode == "sum" else summed / self._norm(codes, lengths, weights)[:, None]
+
+    def _sums(self, codes: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:
+        """Weighted sums of the vectors of the members, (B, dim)."""
+        weight, on_cpu = self.table.weight, codes.device.type == "cpu"
+        # Torch's fast path on a CPU is there for bags without a spare row alone.
+        spare = 0 if not on_cpu or bool((codes < 0).any()) else None
+        parts = codes, offsets, weights, weight, spare
+        plain = weight.dtype in (torch.float32, torch.float64) and not weights.requires_grad
+        if on_cpu and plain and not self.table.sparse:
+            return _BagSums.apply(*parts)  # type: ignore[return-value]
+        return _sums(*parts, sparse=self.table.sparse)
 
     def _norm(self, codes: Tensor, lengths: Tensor, weights: Tensor) -> Tensor:
         """What the sum is divided by, (B,); 1 where that would be 0."""

@@ -113,7 +113,11 @@ class _SoftmaxLoss(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        states, items, bias = (grad_outputs[0] * one for one in ctx.saved_tensors)
+        gradients, slope = ctx.saved_tensors, grad_outputs[0]
+        # A loss by itself has a slope of 1, and a product with it is a pass over the catalog. A GPU would be waited for.
+        if slope.is_cuda or float(slope) != 1:
+            gradients = [slope * one for one in gradients]
+        states, items, bias = gradients
         return states, items, bias if ctx.has_bias else None, None, None
 
 
