@@ -118,8 +118,10 @@ def rectools(
     return run
 
 
-def recbole(name: str, setting: Setting, targets_a_row: float = 1.0, **options: Any) -> Callable[[Path], Measures]:
-    """A few steps of its training loop, on rows that count as so many targets each, at most."""
+def recbole(
+    name: str, setting: Setting, n_targets: Callable[[Any], int] = len, **options: Any
+) -> Callable[[Path], Measures]:
+    """A few steps of its training loop. `n_targets` counts those of a batch of rows."""
 
     def run(scratch: Path) -> Measures:
         old_names()
@@ -136,15 +138,16 @@ def recbole(name: str, setting: Setting, targets_a_row: float = 1.0, **options: 
             torch.manual_seed(0)
             model = network(config, train.dataset)
             optimizer = torch.optim.Adam(model.parameters(), 0.001)
-            seconds = []
+            seconds, counts = [], []
             for _, rows in zip(range(RECBOLE_STEPS), train, strict=False):
                 start = time.perf_counter()
                 optimizer.zero_grad()
                 model.calculate_loss(rows).backward()
                 optimizer.step()
                 seconds.append(time.perf_counter() - start)
+                counts.append(n_targets(rows))
         step, n_rows = statistics.median(seconds[2:]), len(train.dataset)
-        return {COST: 1e6 * step / (RECBOLE_ROWS * targets_a_row), "s an epoch": step * n_rows / RECBOLE_ROWS}
+        return {COST: 1e6 * step / statistics.mean(counts), "s an epoch": step * n_rows / RECBOLE_ROWS}
 
     return run
 
