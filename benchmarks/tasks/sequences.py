@@ -23,8 +23,8 @@ COST = "s a million targets"
 DIM, LAYERS, DROPOUT, BATCH = 64, 2, 0.2, 128
 EPOCHS = 2
 """The first one warms up."""
-RECBOLE_ROWS, RECBOLE_STEPS = 2048, 12
-"""Its own batches, and how many of them are timed: an epoch takes an hour."""
+RECBOLE_ROWS, RECBOLE_STEPS = 2048, 6
+"""Its own batches, and how many of them are timed: an epoch takes hours."""
 
 
 class Setting(NamedTuple):

@@ -8,7 +8,7 @@ import recsys.training.cloze
 import recsys.training.examples
 from recsys.data import Histories
 from recsys.training import seeded
-from recsys.training.cloze import MASK, ClozeExamples, some_of
+from recsys.training.cloze import MASK, ClozeExamples, masked_places, some_of
 from recsys.training.distributed import n_terms
 
 LENGTHS = [0, 1, 2, 3, 5, 8, 9, 20, 1, 13]
@@ -139,3 +139,10 @@ def test_of_several_processes_each_counts_for_the_masked_places_that_it_saw() ->
 def test_a_history_of_one_item_has_no_example() -> None:
     history, _ = histories([1, 0, 1])
     assert len(ClozeExamples(history, 8, 4, 0.2, 3)) == 0
+
+
+def test_masked_places_are_those_of_the_targets() -> None:
+    targets = torch.tensor([[-1, 4, -1, 0], [7, -1, -1, -1], [-1, -1, -1, -1]])
+    places, real = masked_places(targets)
+    assert [row[one].tolist() for row, one in zip(places, real, strict=True)] == [[1, 3], [0], []]
+    assert targets.gather(1, places)[real].tolist() == [4, 0, 7]

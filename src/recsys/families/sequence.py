@@ -14,7 +14,7 @@ from recsys.families.neural import NeuralRecommender, as_table
 from recsys.families.slots import Slots, Table, column_width
 from recsys.params import PositiveInt
 from recsys.training import Examples, SequenceExamples
-from recsys.training.examples import SequenceBatch
+from recsys.training.examples import SequenceBatch, parts_of
 
 
 class SequenceRecommender(NeuralRecommender, FactorRecommender):
@@ -88,9 +88,9 @@ class SequenceRecommender(NeuralRecommender, FactorRecommender):
         # By length, so that a batch is no wider than its longest history.
         order = np.argsort(lengths, kind="stable")
         order = order[lengths[order] > 0]
-        for start in range(0, len(order), self.batch_size):
-            rows = order[start : start + self.batch_size]
-            places = histories.last_places(int(lengths[rows].max()), rows)
+        for part in self._parts(lengths[order]):
+            rows = order[part]
+            places = histories.last_places(int(lengths[rows[-1]]), rows)
             codes = np.where(places >= 0, histories.items[places], -1)
             with torch.inference_mode():
                 at = self._to_device(np.maximum(places, 0))
@@ -98,6 +98,12 @@ class SequenceRecommender(NeuralRecommender, FactorRecommender):
                 states = self._states(self._to_device(codes), self._to_device(lengths[rows]), context)
                 vectors[rows] = states.float().cpu().numpy()
         return vectors
+
+    def _parts(self, lengths: NDArray[np.integer]) -> list[slice]:
+        """Which of ascending lengths (B,) are read at a time."""
+        if next(self.module_.parameters()).is_cuda:
+            return [slice(start, start + self.batch_size) for start in range(0, len(lengths), self.batch_size)]
+        return [rows for rows, _ in parts_of(torch.from_numpy(lengths))]
 
     # States follow from histories; no vector of a user is kept.
     _user_similarity = Recommender._user_similarity

@@ -18,9 +18,9 @@ def causal_attention(query: Tensor, key: Tensor, value: Tensor, dropout: float) 
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, dropout: float, real: Tensor) -> Tensor:
-    """softmax(q k^T / sqrt(D)) v over the real positions (B, L), (B, H, L, D) each; leaves out a share of the weights.
+    """softmax(q k^T / sqrt(D)) v over the real positions (B, L); leaves out a share of the weights.
 
-    Every row of `real` has one.
+    Keys and values are (B, H, L, D), queries (B, H, M, D) of any M. Every row of `real` has one.
     """
     if not dropout or query.is_cuda:
         return F.scaled_dot_product_attention(query, key, value, attn_mask=real[:, None, None], dropout_p=dropout)
@@ -38,6 +38,16 @@ def _dropped(query: Tensor, key: Tensor, value: Tensor, dropout: float, hidden: 
     return (drop(weights, dropout) @ value.flatten(0, 1)).unflatten(0, query.shape[:2])
 
 
+def at_places(x: Tensor, places: Tensor) -> Tensor:
+    """Vectors (B, L, D) of positions (B, M), to (B, M, D)."""
+    return x.gather(1, places[..., None].expand(-1, -1, x.shape[2]))
+
+
+def split_heads(x: Tensor, n_heads: int) -> Tensor:
+    """(B, L, H D) to (B, H, L, D)."""
+    return x.unflatten(-1, (n_heads, -1)).transpose(1, 2)
+
+
 class CausalBlock(nn.Module):
     """One block of SASRec over histories padded on the right, so that the causal mask alone keeps padding out.
 
@@ -53,19 +63,25 @@ class CausalBlock(nn.Module):
         self.inner, self.outer = nn.Linear(dim, dim), nn.Linear(dim, dim)
         self.drop = Dropout(dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, L, D) to (B, L, D); position t sees positions up to t."""
+    def forward(self, x: Tensor, last: Tensor | None = None) -> Tensor:
+        """(B, L, D) to (B, L, D); position t sees positions up to t. With `last` (B,) to these positions' (B, 1, D)."""
         normed = self.attention_norm(x)
         source = x if self.variant == "official" else normed
-        heads = (part.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for part in self._project(normed, source))
-        attended = causal_attention(*heads, self.dropout if self.training else 0.0)
+        if last is not None:
+            x, normed = (at_places(one, last[:, None]) for one in (x, normed))
+        dropout, parts = (
+            self.dropout if self.training else 0.0,
+            (self.query(normed), self.key(source), self.value(source)),
+        )
+        heads = [split_heads(part, self.n_heads) for part in parts]
+        if last is None:
+            attended = causal_attention(*heads, dropout)
+        else:
+            attended = attention(*heads, dropout, torch.arange(source.shape[1], device=x.device) <= last[:, None])
         x = attended.transpose(1, 2).flatten(2) + (normed if self.variant == "official" else x)
         normed = self.forward_norm(x)
         moved = self.drop(self.outer(self.drop(F.relu(self.inner(normed)))))
         return moved + (normed if self.variant == "official" else x)
-
-    def _project(self, normed: Tensor, source: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return self.query(normed), self.key(source), self.value(source)
 
 
 class BidirectionalBlock(nn.Module):
@@ -79,10 +95,11 @@ class BidirectionalBlock(nn.Module):
         self.attention_norm, self.forward_norm = nn.LayerNorm(dim, eps=1e-12), nn.LayerNorm(dim, eps=1e-12)
         self.drop = Dropout(dropout)
 
-    def forward(self, x: Tensor, real: Tensor) -> Tensor:
-        """(B, L, D) and which positions are real (B, L) to (B, L, D)."""
-        parts = (layer(x) for layer in (self.query, self.key, self.value))
-        heads = (part.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for part in parts)
+    def forward(self, x: Tensor, real: Tensor, places: Tensor | None = None) -> Tensor:
+        """(B, L, D) and which positions are real (B, L) to (B, L, D), or to those of `places` (B, M) alone, (B, M, D)."""
+        key, value = self.key(x), self.value(x)
+        x = x if places is None else at_places(x, places)
+        heads = (split_heads(part, self.n_heads) for part in (self.query(x), key, value))
         attended = attention(*heads, self.dropout if self.training else 0.0, real)
         x = self.attention_norm(x + self.drop(self.mix(attended.transpose(1, 2).flatten(2))))
         return self.forward_norm(x + self.drop(self.outer(F.gelu(self.inner(x)))))

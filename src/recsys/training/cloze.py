@@ -100,3 +100,15 @@ def some_of(real: Tensor, share: float, most: int | None = None) -> Tensor:
     order = torch.rand(real.shape, device=real.device).masked_fill_(~real, 2).argsort(1).argsort(1)
     wanted = (real.sum(1, keepdim=True) * share).round().clamp(1, most)
     return order < wanted
+
+
+def masked_places(targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Places (B, M) of the targets of each row (B, L), which are -1 elsewhere, ascending, and which of them are some.
+
+    M is the most that a row has.
+    """
+    masked = targets >= 0
+    counts = masked.sum(1, keepdim=True)
+    n_places = int(counts.max())
+    places = (~masked).byte().argsort(dim=1, stable=True)[:, :n_places]
+    return places, torch.arange(n_places, device=targets.device) < counts

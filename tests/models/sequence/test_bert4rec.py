@@ -86,6 +86,15 @@ def test_training_attends_as_serving_does_but_for_dropout() -> None:
     torch.testing.assert_close(net(history)[history >= 0], wanted[history >= 0], atol=1e-4, rtol=1e-3)
 
 
+def test_what_is_known_at_some_places_is_what_is_known_at_all() -> None:
+    net = random_net()
+    history = torch.randint(N_ITEMS, (3, 6))
+    history[1, 4:] = -1
+    places = torch.tensor([[0, 5], [3, 1], [2, 2]])
+    wanted = net(history).gather(1, places[..., None].expand(-1, -1, 16))
+    torch.testing.assert_close(net(history, (), places), wanted, atol=1e-5, rtol=1e-4)
+
+
 def test_the_item_of_a_masked_place_is_not_read() -> None:
     net = random_net()
     history = torch.randint(N_ITEMS, (1, 6))

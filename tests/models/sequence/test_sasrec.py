@@ -181,6 +181,16 @@ def test_the_whole_of_a_long_history_is_trained_on() -> None:
     assert next_items(model, [[0, 1], [1, 2, 3], [3, 4]]) == [2, 4, 5]
 
 
+@pytest.mark.parametrize("variant", ["official", "preln"])
+def test_the_state_of_one_place_is_what_it_is_among_all(variant: Any) -> None:
+    net = random_net(variant)
+    history = torch.randint(N_ITEMS, (3, 6))
+    history[1, 4:] = -1
+    last = torch.tensor([5, 3, 2])
+    wanted = net(history)[torch.arange(3), last]
+    torch.testing.assert_close(net(history, (), last)[:, 0], wanted, atol=1e-5, rtol=1e-4)
+
+
 def test_a_score_is_the_last_state_times_the_items_vector() -> None:
     frame = walks()
     model = quick(epochs=1).fit(frame)

@@ -26,7 +26,7 @@ from recsys.nn.dropout import Dropout
 from recsys.nn.losses import softmax_loss
 from recsys.params import Factor, Fraction, NonNegative, NonNegativeInt, Positive, PositiveInt
 from recsys.training import Examples
-from recsys.training.cloze import MASK, ClozeBatch, ClozeExamples
+from recsys.training.cloze import MASK, ClozeBatch, ClozeExamples, masked_places
 
 STD = 0.02
 
@@ -72,10 +72,11 @@ class BERT4RecNet(nn.Module):
         """Item vectors and, in the last column, biases: (I, D + 1)."""
         return torch.cat([self.table.vectors, self.bias[:, None]], 1)
 
-    def forward(self, history: Tensor, context: Sequence[Tensor] = ()) -> Tensor:
+    def forward(self, history: Tensor, context: Sequence[Tensor] = (), places: Tensor | None = None) -> Tensor:
         """What is known at each place: codes (B, L), MASK where one is to be named and -1 for padding, to (B, L, D).
 
-        Slots of the events' contexts are codes and values, (B, L, S) each. Every history has an item or a mask.
+        Slots of the events' contexts are codes and values, (B, L, S) each. Every history has an item or a mask. With
+        `places` (B, M) it is what is known at these alone, (B, M, D): the last block then works out no others.
         """
         x = self.table(history.clamp(min=-1))
         if self.context is not None:
@@ -83,9 +84,10 @@ class BERT4RecNet(nn.Module):
         x = torch.where((history == MASK)[..., None], self.mask, x)
         x = self.drop(self.norm(x + self.positions[: history.shape[1]]))
         real = history != -1
-        for block in self.blocks:
+        *lower, top = self.blocks
+        for block in lower:
             x = block(x, real)
-        return x
+        return top(x, real, places)
 
     def states(self, hidden: Tensor) -> Tensor:
         """What is known at some places (N, D) to what item vectors are multiplied with, (N, D)."""
@@ -165,9 +167,9 @@ class BERT4Rec(SequenceRecommender):
     def _loss(self, net: Any, batch: ClozeBatch) -> Tensor:
         hidden, targets = [], []
         for part in batch.parts():
-            masked = part.targets >= 0
-            hidden.append(net(part.history, (part.codes, part.values))[masked])
-            targets.append(part.targets[masked])
+            places, real = masked_places(part.targets)
+            hidden.append(net(part.history, (part.codes, part.values), places)[real])
+            targets.append(part.targets.gather(1, places)[real])
         return softmax_loss(net.states(torch.cat(hidden)), net.table.vectors, torch.cat(targets), net.bias)
 
     def _states(self, history: Tensor, lengths: Tensor, context: Table) -> Tensor:
@@ -183,7 +185,7 @@ class BERT4Rec(SequenceRecommender):
         history = torch.where(real, history, -1)
         history[rows, kept] = MASK
         codes, values = codes.masked_fill(~real[..., None], -1), values.masked_fill(~real[..., None], 0)
-        hidden = self.module_(history, (codes, values))[rows, kept]
+        hidden = self.module_(history, (codes, values), kept[:, None])[:, 0]
         return F.pad(self.module_.states(hidden), (0, 1), value=1.0)
 
     def _item_similarity(self, items: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -15,6 +15,7 @@ from recsys.data import Dataset
 from recsys.embedding import Embedding, FieldEmbedding
 from recsys.errors import ParameterError
 from recsys.families import SequenceRecommender
+from recsys.families.slots import Table
 from recsys.nn.attention import CausalBlock
 from recsys.nn.dropout import Dropout
 from recsys.nn.losses import bce_loss, entries, gbce_loss, sampled_softmax_loss, softmax_loss
@@ -57,10 +58,11 @@ class SASRecNet(nn.Module):
         """Item vectors that states are multiplied with, (I, D)."""
         return self.output.vectors
 
-    def forward(self, history: Tensor, context: Sequence[Tensor] = ()) -> Tensor:
+    def forward(self, history: Tensor, context: Sequence[Tensor] = (), last: Tensor | None = None) -> Tensor:
         """State after each item: codes (B, L), padded on the right with -1, to (B, L, D).
 
-        The context of each item is slots of codes and values, (B, L, S) each, whose vectors are added to its own.
+        The context of each item is slots of codes and values, (B, L, S) each, whose vectors are added to its own. With
+        `last` (B,) it is the state after the item of that place alone, (B, 1, D).
         """
         real = history >= 0
         place = len(self.positions) - real.sum(1, keepdim=True) + torch.arange(history.shape[1], device=history.device)
@@ -70,9 +72,10 @@ class SASRecNet(nn.Module):
         x = x * self.table.weight.shape[1] ** 0.5
         x = x + self.positions[place.clamp(max=len(self.positions) - 1)]
         x = self.drop(x) * real[..., None]
-        for block in self.blocks:
+        *lower, top = self.blocks
+        for block in lower:
             x = block(x)
-        return self.norm(x)
+        return self.norm(top(x, last))
 
 
 class SASRec(SequenceRecommender):
@@ -117,6 +120,9 @@ class SASRec(SequenceRecommender):
             users, items = torch.from_numpy(data.user_codes[rows]), torch.from_numpy(data.item_codes[rows])
             self._negatives = Negatives(users, items, data.n_items, weights if self.sample_alpha else None).to(device)
         return super()._examples(data)
+
+    def _states(self, history: Tensor, lengths: Tensor, context: Table) -> Tensor:
+        return self.module_(history, context, lengths - 1)[:, 0]
 
     def _loss(self, net: Any, batch: SequenceBatch) -> Tensor:
         states, targets, users = self._real_states(net, batch)
