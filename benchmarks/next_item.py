@@ -5,8 +5,11 @@ NDCG@10 on the validation items, and then reads the history up to and with the v
 are. The test item is looked for in the whole catalog without the user's earlier items.
 """
 
+import os
 import sys
+import zlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -40,17 +43,25 @@ def movielens() -> Parts:
 
 def row(model: Recommender, parts: Parts, published: str, n_seeds: int = 1) -> Row:
     """Train a sequence model, once a seed, and measure it."""
-    fits = [model.clone(random_state=seed).fit(parts.fit, validation_data=parts.validation) for seed in range(n_seeds)]
+    fits = [trained(model.clone(random_state=seed), parts) for seed in range(n_seeds)]
     figures = [measured(one, parts) for one in fits]
     epochs = " ".join(str(len(one.training_log_)) for one in fits)
     return {"model": repr(model), **cells(figures), "epochs": epochs, "published": published}
+
+
+def trained(model: Recommender, parts: Parts) -> Recommender:
+    """A copy of a sequence model, fitted. One that was cut off goes on, if a folder for checkpoints is given."""
+    folder = os.environ.get("RECSYS_CHECKPOINTS")
+    name = f"{zlib.crc32(repr(model).encode()):08x}.ckpt"
+    model = model.clone(checkpoint=str(Path(folder, name))) if folder else model.clone()
+    return model.fit(parts.fit, validation_data=parts.validation)
 
 
 def best_of(models: Sequence[Recommender], parts: Parts) -> Recommender:
     """The fitted model with the best figure on the validation data, by which all of them may stop; one alone needs no other."""
     fits = []
     for model in models:
-        fits.append(model.clone().fit(parts.fit, validation_data=parts.validation))
+        fits.append(trained(model, parts))
         log = fits[-1].training_log_
         print(
             f"  validation {log[model.monitor].max():.4f} in {log['seconds'].sum():.0f} s: {model!r}", file=sys.stderr

@@ -1,4 +1,4 @@
-"""Reproduce an accuracy figure: `python benchmarks/reproduce.py NAME [--data FOLDER]`, or `all`.
+"""Reproduce an accuracy figure: `python benchmarks/reproduce.py NAME [--data FOLDER] [--checkpoints FOLDER]`, or `all`.
 
 A reproduction is a module `reproductions/NAME.py` with `TITLE`, `PROTOCOL` (how data is split, tuned and measured, in
 words) and `run()`, which yields a row of figures a model. Options are picked on a validation split cut from the
@@ -29,8 +29,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=[*names, "all"])
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="folder of the data sets")
+    parser.add_argument("--checkpoints", type=Path, help="folder from which a long training goes on that was cut off")
     options = parser.parse_args()
     os.environ["RECSYS_DATA"] = str(options.data)
+    if options.checkpoints is not None:
+        options.checkpoints.mkdir(parents=True, exist_ok=True)
+        os.environ["RECSYS_CHECKPOINTS"] = str(options.checkpoints)
     for name in names if options.name == "all" else [options.name]:
         reproduce(name)
 

@@ -15,8 +15,8 @@ reads the history up to and with the validation item. The test item is looked fo
 user's earlier items."""
 
 MODEL = BERT4Rec(
-    embedding_dim=64, n_layers=2, n_heads=2, max_len=200, dropout=0.2, mask_share=0.2, batch_size=128,
-    learning_rate=0.001, epochs=300, patience=20, monitor="ndcg@10",
+    embedding_dim=64, n_layers=2, n_heads=2, max_len=200, dropout=0.2, mask_share=0.2, mask_last=False, window_step=1.0,
+    batch_size=32, learning_rate=0.001, epochs=200, patience=15, monitor="ndcg@10",
 )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ SEQUENCE = SASRec(
 
 def run() -> Iterator[Row]:
     parts = next_item.movielens()
-    models = [SEQUENCE.clone().fit(parts.fit, validation_data=parts.validation), EASE().fit(parts.fit)]
+    models = [next_item.trained(SEQUENCE, parts), EASE().fit(parts.fit)]
     for model in models:
         yield row(model, parts)
     for method in ("zscore", "minmax", "rrf"):

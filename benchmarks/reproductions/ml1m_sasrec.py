@@ -16,7 +16,7 @@ the validation. A model is trained on all but these two and stops by NDCG@10 on 
 history up to and with the validation item. The test item is looked for in the whole catalog without the user's earlier
 items, and, as in the paper, among itself and 100 items drawn uniformly from those that the user has not."""
 
-COMMON = {"max_len": 200, "batch_size": 128, "learning_rate": 0.001, "monitor": "ndcg@10"}
+COMMON = {"max_len": 200, "batch_size": 32, "learning_rate": 0.001, "monitor": "ndcg@10"}
 MODELS = [
     (SASRec(loss="softmax", dropout=0.2, epochs=60, patience=5, **COMMON), "0.3152 / 0.1821"),
     (SASRec(loss="bce", dropout=0.2, epochs=200, patience=10, **COMMON), "0.2500 / 0.1341; of 100: 0.8245 / 0.5905"),
@@ -32,7 +32,7 @@ def run() -> Iterator[Row]:
 
 
 def measured(model: SASRec, parts: Parts, published: str) -> Row:
-    fitted = model.clone().fit(parts.fit, validation_data=parts.validation)
+    fitted = next_item.trained(model, parts)
     whole = next_item.measured(fitted, parts)
     history = parts.known.to_frame()
     drawn = recsys.evaluate(
