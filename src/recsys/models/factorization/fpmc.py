@@ -55,9 +55,11 @@ class FPMC(DescentRecommender):
     user_factors_: NDArray[np.float32]
     """p, (U, D)."""
     item_factors_: NDArray[np.float32]
-    """q and r beside each other, (I, 2 D)."""
+    """q, (I, D)."""
+    next_factors_: NDArray[np.float32]
+    """r, (I, D): of items as those that come next."""
     basket_factors_: NDArray[np.float32]
-    """b, (I, D)."""
+    """b, (I, D): of items as those that came before."""
 
     def _fit(self, data: Dataset, validation: Dataset | None) -> None:
         history = self.history_
@@ -112,7 +114,8 @@ class FPMC(DescentRecommender):
         size = self.n_factors
         parts = items.reshape(len(items), 2, -1)[:, :, :size]
         self.user_factors_, self.basket_factors_ = users[:, 0, :size].copy(), baskets[:, 0, :size].copy()
-        self.item_factors_ = np.ascontiguousarray(parts).reshape(len(items), 2 * size)
+        self.item_factors_, self.next_factors_ = parts[:, 0].copy(), parts[:, 1].copy()
+        self.__dict__.pop("_served", None)
 
     def _validate(self, validation: Dataset) -> tuple[str, float]:
         self._settle()
@@ -127,7 +130,10 @@ class FPMC(DescentRecommender):
         return np.hstack([tastes, means]).astype(np.float32)
 
     def _item_vectors(self) -> NDArray[np.float32]:
-        return self.item_factors_
+        if "_served" not in self.__dict__:
+            # Put together once: for one user's list that would cost more than the list.
+            self._served = np.hstack([self.item_factors_, self.next_factors_])
+        return self._served
 
 
 def basket_edges(history: Histories, per: Literal["items", "sessions"]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
