@@ -30,6 +30,7 @@ class FPMC(DescentRecommender):
     A fitted user is served by both terms. Someone known by `history=` alone has no p_u: the Markov term alone answers,
     and of the history only the last basket counts. Vectors are learned by `fit`; as with `BPR`, there is no
     `partial_fit`. Repeats that are wanted back are not learned, as no item of the user's own is ever a negative.
+    Similar items and users are those of one taste.
     """
 
     shape: ClassVar[Literal["rating", "top-n", "click", "next-item"]] = "next-item"
