@@ -1,5 +1,6 @@
 """SASRec and what does not read order on MovieLens 1M, next item."""
 
+import itertools
 from collections.abc import Iterator
 
 import next_item
@@ -13,7 +14,7 @@ TITLE = "Next item on MovieLens 1M"
 PROTOCOL = """Movies with fewer than five ratings left out, every rating an interaction in the order of time: 6,040
 users, 3,416 items, 999,611 interactions, as in the SASRec paper. Each user's last item is the test, the one before it
 the validation. SASRec is trained on all but these two and stops by NDCG@10 on the validation items; EASE's penalty is
-picked on them, and so are the penalty and the epochs of FPMC. The test item is looked for in the whole catalog without
+picked on them, and so are the options and the epochs of FPMC. The test item is looked for in the whole catalog without
 the user's earlier items; SASRec and EASE read the history up to and with the validation item, and FPMC, whose users
 have vectors, is trained on it too."""
 
@@ -38,10 +39,10 @@ def run() -> Iterator[Row]:
 
 
 def markov(parts: next_item.Parts) -> Row:
-    """FPMC: penalty and epochs by the validation items, then trained for as long on these too."""
+    """FPMC: items before, penalty and epochs by the validation items, then trained for as long on these too."""
     fits = []
-    for regularization in (0.003, 0.01, 0.03):
-        one = FPMC(epochs=40, patience=5, hardest_of=8, regularization=regularization)
+    for n_last, regularization in itertools.product((1, 3), (0.003, 0.01)):
+        one = FPMC(epochs=40, patience=5, hardest_of=8, n_last=n_last, regularization=regularization)
         fits.append(one.fit(parts.fit, validation_data=parts.validation))
     best = max(fits, key=lambda one: one.training_log_[MONITOR].max())
     epochs = int(best.training_log_[MONITOR].idxmax()) + 1
