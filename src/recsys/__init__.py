@@ -8,7 +8,7 @@ from recsys.evaluation import evaluate, evaluate_lists
 from recsys.models.autoencoders import CDAE, AutoRec, DeepRec, MultDAE, MultVAE
 from recsys.models.baseline import Popular, Random
 from recsys.models.content import ContentKNN
-from recsys.models.factorization import ALS, BPR, PMF, SVD, WARP, SVDpp
+from recsys.models.factorization import ALS, BPR, FPMC, PMF, SVD, WARP, SVDpp
 from recsys.models.fields import DCN, DLRM, FM, DeepFM, WideDeep
 from recsys.models.graph import LightGCN
 from recsys.models.linear import EASE, SLIM
@@ -27,6 +27,7 @@ __all__ = [
     "DLRM",
     "EASE",
     "FM",
+    "FPMC",
     "GMF",
     "NCFMLP",
     "PMF",

@@ -1,10 +1,12 @@
-"""Worked examples of pairwise ranking losses."""
+"""Worked examples of pairwise ranking losses and of what is learned by them."""
 
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from tests.models.worked import Golden, near
 
+from recsys import FPMC
 from recsys.kernels.ranking_sgd import bpr_epoch, warp_epoch
 from recsys.kernels.rows import new_table
 from recsys.models.factorization.warp import rank_weights
@@ -63,3 +65,22 @@ def test_09_one_step_of_warp_is_that_of_bpr_with_its_own_weight(golden: Golden) 
     shrunk = (1 - i["lr"] * i["reg"]) * np.array(i["q_j"])
     pull = i["lr"] * weight * np.array(i["p_u"])
     near(q, [shrunk + pull, shrunk - pull])
+
+
+def test_43_scores_of_fpmc(golden: Golden) -> None:
+    g = golden("43_hybrid_sequence_cf")
+    i, wanted = g["inputs"]["fpmc"], g["expected"]["fpmc_scores"]
+    # The last item, number 4, is none of those that are scored.
+    frame = pd.DataFrame({"user_id": 0, "item_id": range(5)})
+    model = FPMC(n_factors=2, epochs=1, verbose=0).fit(frame)
+    model.user_factors_ = np.array([i["p_u"]], np.float32)
+    tables = {
+        "item": i["item_factors_user"] + [[0, 0]],
+        "next": i["item_factors_last"] + [[0, 0]],
+        "basket": [[0, 0]] * 4 + [i["last_item_vector"]],
+    }
+    for name, rows in tables.items():
+        setattr(model, f"{name}_factors_", np.array(rows, np.float32))
+    near(model.predict([0] * 4, range(4)), wanted)
+    lists = model.recommend([0], k=4, items=range(4), filter_seen=False)
+    near(lists["score"], sorted(wanted, reverse=True))

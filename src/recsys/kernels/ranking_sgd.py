@@ -111,9 +111,34 @@ def _hardest(q, q_indptr, q_columns, q_weights, indptr, liked, u, user, negative
 
 
 @njit(cache=True, nogil=True)
-def _propose(seed, n, proposals, n_items):  # pragma: no cover
+def propose(seed, n, proposals, n_items):  # pragma: no cover
     """One of the proposals, or any item where there are none."""
     return draw(seed, n, n_items) if len(proposals) == 0 else np.int64(proposals[draw(seed, n, len(proposals))])
+
+
+@njit(cache=True, nogil=True, **FAST)
+def hardest_unseen(
+    q, q_indptr, q_columns, q_weights, indptr, liked, u, user, negatives, m, seed, n, proposals, n_items
+):  # pragma: no cover  # fmt: skip
+    """The hardest of a step's negatives and its score; where all are u's own, they are drawn again, from draw n on.
+
+    -1 after so many rounds of nothing else.
+    """
+    j, best = -1, np.float32(0)
+    for redrawn in range(TRIES):
+        j, best = _hardest(q, q_indptr, q_columns, q_weights, indptr, liked, u, user, negatives, m)
+        if j >= 0:
+            break
+        for t in range(negatives.shape[1]):
+            negatives[m, t] = propose(seed, n + redrawn * negatives.shape[1] + t, proposals, n_items)
+    return j, best
+
+
+@njit(cache=True, nogil=True, **FAST)
+def logistic_pull(x):  # pragma: no cover
+    """sigmoid(-x) = -d/dx ln(1 + e^-x), and e^-|x|, of which ln(1 + e^-x) = ln(1 + e^-|x|) - min(x, 0)."""
+    e = np.exp(-abs(x))
+    return (e / (np.float32(1) + e) if x > 0 else np.float32(1) / (np.float32(1) + e)), e
 
 
 @njit(cache=True, nogil=True)
@@ -133,7 +158,7 @@ def _draw_block(
         _fetch(p, p_indptr, p_columns, p_weights, users[m])
         _fetch(q, q_indptr, q_columns, q_weights, items[m])
         for t in range(negatives.shape[1]):
-            negatives[m, t] = _propose(seed, n + 2 + t, proposals, n_items)
+            negatives[m, t] = propose(seed, n + 2 + t, proposals, n_items)
             _fetch(q, q_indptr, q_columns, q_weights, negatives[m, t])
 
 
@@ -178,20 +203,16 @@ def bpr_epoch(
         )  # fmt: skip
         product = 1.0
         for m in range(size):
-            u, i, j, best = users[m], items[m], -1, np.float32(0)
+            u, i = users[m], items[m]
             _load_user(p, p_indptr, p_columns, p_weights, u, bias_at, user)
-            for redrawn in range(1, TRIES + 1):
-                j, best = _hardest(q, q_indptr, q_columns, q_weights, indptr, liked, u, user, negatives, m)
-                if j >= 0:
-                    break
-                for t in range(hardest_of):
-                    n = (first + m) * stride + 2 + redrawn * hardest_of + t
-                    negatives[m, t] = _propose(seed, n, proposals, n_items)
+            j, best = hardest_unseen(
+                q, q_indptr, q_columns, q_weights, indptr, liked, u, user, negatives, m,
+                seed, (first + m) * stride + 2 + hardest_of, proposals, n_items,
+            )  # fmt: skip
             if j < 0:
                 continue
             x = _score(q, q_indptr, q_columns, q_weights, i, user) - best
-            e = np.exp(-abs(x))
-            pull = e / (np.float32(1) + e) if x > 0 else np.float32(1) / (np.float32(1) + e)
+            pull, e = logistic_pull(x)
             total -= min(x, np.float32(0))
             product *= 1.0 + e
             steps += 1

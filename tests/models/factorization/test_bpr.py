@@ -10,6 +10,7 @@ from recsys import BPR, Dataset
 from recsys.errors import DataError, RecsysError
 from recsys.kernels.ranking_sgd import bpr_epoch
 from recsys.kernels.rows import new_table
+from recsys.models.factorization.pairwise import drawn_from
 
 PENALTY = 0.2
 
@@ -156,7 +157,7 @@ def test_negatives_are_proposed_evenly_or_by_their_users(how: Any) -> None:
     data = Dataset(
         pd.DataFrame(rows, columns=["user_id", "item_id"]), item_features=pd.DataFrame({"item_id": range(1, 6)})
     )
-    drawn = BPR(negatives=how)._drawn_from(data).proposals
+    drawn = drawn_from(data, negatives=how).proposals
     share = np.bincount(drawn, minlength=5) / len(drawn)
     np.testing.assert_allclose(share, [0.25, 0.25, 0.25, 0.25, 0] if how == "uniform" else [0.1, 0.2, 0.3, 0.4, 0])
 

@@ -1,6 +1,7 @@
 """What models that learn from triples share: a user, an item the user has, and one the user has not."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -11,14 +12,13 @@ from recsys.data import Dataset, Features
 from recsys.errors import DataError
 from recsys.kernels.parallel import over_rows
 from recsys.kernels.rows import new_table
-from recsys.metrics import Rankings
-from recsys.metrics.ranking import recall
 from recsys.models.factorization.descent import DescentRecommender
 from recsys.models.factorization.feature_bags import bag_matrix
+from recsys.models.factorization.held_out import held_out, held_out_recall
 from recsys.params import NonNegative, Positive, PositiveInt
 
-VALIDATION_USERS, VALIDATION_CUT = 2000, 20
-"""Lists of a validation: at most so many users, so many places."""
+Draws = Literal["interactions", "users"]
+NegativesFrom = Literal["uniform", "popularity"]
 
 
 class Side(NamedTuple):
@@ -57,6 +57,30 @@ class Positives(NamedTuple):
     n_items: int
 
 
+def drawn_from(data: Dataset, draws: Draws = "interactions", negatives: NegativesFrom = "uniform") -> Positives:
+    """What users have, whether users are drawn before their items, and negatives evenly or by their number of users."""
+    matrix = data.to_csr()
+    lengths = np.diff(matrix.indptr)
+    user_of = np.repeat(np.arange(data.n_users, dtype=np.int32), lengths)
+    active = np.flatnonzero(lengths).astype(np.int32) if draws == "users" else np.empty(0, np.int32)
+    items = matrix.indices.astype(np.int32)
+    known = np.unique(items)
+    proposals = items
+    if negatives == "uniform":
+        proposals = known if len(known) < data.n_items else np.empty(0, np.int32)
+    return Positives(active, user_of, matrix.indptr.astype(np.int64), items, proposals, data.n_items)
+
+
+def mean_loss(steps: Callable[[range], tuple[float, int]], n_steps: int, n_jobs: int) -> float:
+    """Mean loss of a step of an epoch whose steps threads share, a range of their numbers at a time.
+
+    `steps` makes a range of them and returns the sum of their losses and the number to divide it by.
+    """
+    made: list[tuple[float, int]] = []
+    over_rows(lambda start, stop: made.append(steps(range(start, stop))), n_steps, n_jobs)
+    return sum(loss for loss, _ in made) / max(1, sum(count for _, count in made))
+
+
 class PairwiseRecommender(DescentRecommender):
     """Base of `BPR` and `WARP`: x_ui = p_u . q_i + b_i, learned from pairs of items that a user has and has not.
 
@@ -76,10 +100,10 @@ class PairwiseRecommender(DescentRecommender):
     """Plain steps, or each number's divided by the root of its summed squared gradients, which start at 1."""
     item_bias: bool = True
     """Whether items have a bias."""
-    draws: Literal["interactions", "users"] = "interactions"
+    draws: Draws = "interactions"
     """What is drawn evenly: an interaction, or a user and then one of the user's items. By users those with few items
     weigh as much as others, as in a figure that is a mean over users."""
-    negatives: Literal["uniform", "popularity"] = "uniform"
+    negatives: NegativesFrom = "uniform"
     """How items that the user has not are drawn: evenly, or by their number of users."""
     features: Literal["none", "users", "items", "both"] = "none"
     """Whose features are learned from: a vector is then the sum of one for the id and one for each feature."""
@@ -99,27 +123,15 @@ class PairwiseRecommender(DescentRecommender):
 
     def _fit(self, data: Dataset, validation: Dataset | None) -> None:
         rng = np.random.default_rng(self.random_state)
-        self._positives = self._drawn_from(data)
+        self._positives = drawn_from(data, self.draws, self.negatives)
         seen_users, seen_items = (np.unique(codes) for codes in (self._positives.user_of, self._positives.items))
         self._users = self._side(rng, "users", data.user_features, data.n_users, seen_users, self.n_factors)
         columns = self.n_factors + self.item_bias
         self._items = self._side(rng, "items", data.item_features, data.n_items, seen_items, columns)
-        self._wanted = None if validation is None else self._validation_lists(validation)
+        self._wanted = None if validation is None else held_out(self, validation, self.random_state)
         self._descend(rng, validation)
         self._settle()
         del self._positives, self._users, self._items, self._wanted
-
-    def _drawn_from(self, data: Dataset) -> Positives:
-        matrix = data.to_csr()
-        lengths = np.diff(matrix.indptr)
-        user_of = np.repeat(np.arange(data.n_users, dtype=np.int32), lengths)
-        active = np.flatnonzero(lengths).astype(np.int32) if self.draws == "users" else np.empty(0, np.int32)
-        items = matrix.indices.astype(np.int32)
-        known = np.unique(items)
-        proposals = items
-        if self.negatives == "uniform":
-            proposals = known if len(known) < data.n_items else np.empty(0, np.int32)
-        return Positives(active, user_of, matrix.indptr.astype(np.int64), items, proposals, data.n_items)
 
     def _side(
         self,
@@ -153,13 +165,7 @@ class PairwiseRecommender(DescentRecommender):
         bias_at = self.n_factors if self.item_bias else -1
         sides = (*self._users.arrays(), *self._items.arrays())
         state = (*self._positives, *sides, bias_at, *map(np.float32, numbers))
-        made: list[tuple[float, int]] = []
-        over_rows(
-            lambda start, stop: made.append(self._steps(range(start, stop), seed, state)),
-            len(self._positives.items),
-            self.n_jobs,
-        )
-        return sum(loss for loss, _ in made) / max(1, sum(steps for _, steps in made))
+        return mean_loss(lambda steps: self._steps(steps, seed, state), len(self._positives.items), self.n_jobs)
 
     def _learned(self) -> list[NDArray[Any]]:
         return [self._users.table, self._items.table]
@@ -179,30 +185,10 @@ class PairwiseRecommender(DescentRecommender):
                 self.item_feature_biases_ = self._items.table[len(self.items_) :, 0, size].copy()
         self.__dict__.pop("_served", None)
 
-    # -- validation --------------------------------------------------------------------------------------------------
-
-    def _validation_lists(self, validation: Dataset) -> tuple[Query, NDArray[np.int64], NDArray[np.int64]]:
-        """Some users of the validation data, and the items (indptr, items) that their lists should hold."""
-        later, n_items = validation.histories(), len(self.items_)
-        users = np.repeat(self.users_.encode(validation.users.ids), later.lengths)
-        items = self.items_.encode(validation.items.ids)[later.items]
-        seen = np.repeat(np.arange(len(self.history_)), self.history_.lengths) * n_items + self.history_.items
-        pairs = np.setdiff1d((users * n_items + items)[(users >= 0) & (items >= 0)], seen)
-        if len(pairs) == 0:
-            raise DataError(f"{type(self).__name__}: validation_data holds nothing new of a known user and item")
-        users, items = np.divmod(pairs, n_items)
-        chosen = np.random.default_rng(self.random_state).permutation(np.unique(users))[:VALIDATION_USERS]
-        kept = np.isin(users, chosen)
-        asked, counts = np.unique(users[kept], return_counts=True)
-        return Query(asked, self.history_[asked]), np.append(0, np.cumsum(counts)), items[kept]
-
     def _validate(self, validation: Dataset) -> tuple[str, float]:
         self._settle()
         assert self._wanted is not None
-        query, indptr, items = self._wanted
-        lists, _ = self.top_k_codes(query, min(VALIDATION_CUT, len(self.items_)))
-        found = recall(Rankings(lists, indptr, items), VALIDATION_CUT)
-        return f"recall@{VALIDATION_CUT}", float(found.mean())
+        return held_out_recall(self, self._wanted)
 
     # -- scores ------------------------------------------------------------------------------------------------------
 
