@@ -1,11 +1,13 @@
 """Dropout for the CPU, where drawing its numbers would take longer than the products around it."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
-LEVELS = 2**16
-"""Shares are rounded to this part of 1: a draw of 64 bits decides on four numbers."""
+from recsys.kernels.dropout import drop_numbers
 
 
 class Dropout(nn.Module):
@@ -20,11 +22,27 @@ class Dropout(nn.Module):
         return drop(x, self.share) if self.training else x
 
 
+class _Drop(torch.autograd.Function):
+    """The way back leaves out the same numbers again, by the seed."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, share: float) -> Tensor:
+        ctx.share, ctx.seed = share, int(torch.empty((), dtype=torch.int64).random_())
+        return _dropped(x, ctx.share, ctx.seed)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return _dropped(grad_outputs[0], ctx.share, ctx.seed), None
+
+
+def _dropped(x: Tensor, share: float, seed: int) -> Tensor:
+    numbers = x.contiguous().view(-1).numpy()
+    return torch.from_numpy(drop_numbers(numbers, share, seed, torch.get_num_threads())).view(x.shape)
+
+
 def drop(x: Tensor, share: float) -> Tensor:
-    """Each number 0 with chance `share`, else 1 / (1 - share) times itself; drawn from torch's default generator."""
-    if share == 0 or x.is_cuda:
+    """Each number 0 with chance `share`, else 1 / (1 - share) times itself; the seed is torch's default generator's."""
+    if share == 0 or x.is_cuda or x.dtype not in (torch.float32, torch.float64):
         return F.dropout(x, share)
-    dropped = min(round(share * LEVELS), LEVELS - 1)
-    bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), 2**63 - 1).view(torch.int16)
-    kept = bits[: x.numel()].view(x.shape) >= dropped - LEVELS // 2
-    return x * torch.where(kept, LEVELS / (LEVELS - dropped), 0.0).to(x.dtype)
+    return _Drop.apply(x, share)  # type: ignore[return-value]
