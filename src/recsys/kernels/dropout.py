@@ -10,7 +10,6 @@ from llvmlite import ir
 from numba import njit, types
 from numpy.typing import NDArray
 
-from recsys.kernels.parallel import over_rows
 from recsys.kernels.vectors import array_of, inline_ir, load, spread, store
 
 LEVELS = 2**16
@@ -18,8 +17,6 @@ LEVELS = 2**16
 LANES = 16
 GROUP = 2 * LANES
 """Numbers that are decided on at once."""
-SMALL = 1 << 17
-"""Numbers below which starting threads takes longer than the rest."""
 BITS = ir.VectorType(ir.IntType(32), LANES)
 
 
@@ -63,8 +60,8 @@ def _drop_group(typing: Any, x: Any, out: Any, at: Any, group: Any, key: Any, dr
 
 
 @njit(cache=True, nogil=True)
-def _drop(first, last, x, key, dropped, scale, out):  # pragma: no cover
-    for group in range(first, last):
+def _drop(x, key, dropped, scale, out):  # pragma: no cover
+    for group in range(-(-len(x) // GROUP)):
         at = group * GROUP
         if at + GROUP <= len(x):
             _drop_group(x, out, at, group, key, dropped, scale)
@@ -75,13 +72,11 @@ def _drop(first, last, x, key, dropped, scale, out):  # pragma: no cover
             out[at:] = rest[: len(x) - at]
 
 
-def drop_numbers(x: NDArray[Any], share: float, seed: int, n_jobs: int = -1) -> NDArray[Any]:
-    """Each number of x (n,), float32 or float64, times 1 / (1 - share), or 0 with chance `share`: by seed and place."""
-    dropped, out = min(round(share * LEVELS), LEVELS - 1), np.empty_like(x)
-    n_groups, scale = -(-len(x) // GROUP), x.dtype.type(LEVELS / (LEVELS - dropped))
+def drop_numbers(x: NDArray[Any], share: float, seed: int, out: NDArray[Any]) -> None:
+    """out = each number of x (n,), float32 or float64, times 1 / (1 - share), or 0 with chance `share`: by its place.
 
-    def drop(start: int, stop: int) -> None:
-        _drop(start, stop, x, np.uint64(seed), dropped, scale, out)
-
-    over_rows(drop, n_groups, 1 if len(x) < SMALL else n_jobs)
-    return out
+    On the calling thread alone. That is as fast as memory is, and torch's threads, which stay awake between its
+    operations for the next one, would be in the way of others: it is the next operation that then waits.
+    """
+    dropped = min(round(share * LEVELS), LEVELS - 1)
+    _drop(x, np.uint64(seed), dropped, x.dtype.type(LEVELS / (LEVELS - dropped)), out)

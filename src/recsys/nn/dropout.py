@@ -37,8 +37,11 @@ class _Drop(torch.autograd.Function):
 
 
 def _dropped(x: Tensor, share: float, seed: int) -> Tensor:
-    numbers = x.contiguous().view(-1).numpy()
-    return torch.from_numpy(drop_numbers(numbers, share, seed, torch.get_num_threads())).view(x.shape)
+    x = x.contiguous()
+    # Torch's own memory: it gives the same out again, where NumPy's would leave holes between.
+    out = torch.empty_like(x)
+    drop_numbers(x.view(-1).numpy(), share, seed, out.view(-1).numpy())
+    return out
 
 
 def drop(x: Tensor, share: float) -> Tensor:
