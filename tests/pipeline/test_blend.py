@@ -1,3 +1,4 @@
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,14 @@ import pytest
 
 import recsys
 from recsys import ALS, EASE, SVD, Blend, Dataset, ItemKNN, Popular, SASRec
+from recsys.data import Histories
 from recsys.errors import DataError, LoadError, NotFittedError, ParameterError, UnsupportedError
+from recsys.kernels.mixes import top_k_mixes
+from recsys.kernels.topk import top_k_scores
+from recsys.lists import Seen
+from recsys.metrics import parse
 from recsys.pipeline import blend as blend_module
+from recsys.pipeline.fusion import contenders, weight_grid, weighted
 
 N_ITEMS = 24
 
@@ -64,7 +71,7 @@ def test_lists_are_by_what_predict_says_whatever_is_left_out(method: Any) -> Non
 
 @pytest.mark.parametrize("method", ["zscore", "minmax", "rrf"])
 def test_the_figure_of_the_weights_is_that_of_evaluate(monkeypatch: pytest.MonkeyPatch, method: Any) -> None:
-    monkeypatch.setattr(blend_module, "block_rows", lambda n_items: 40)
+    monkeypatch.setattr(blend_module, "USERS_AT_ONCE", 40)
     train, validation, _ = parts()
     model = Blend([EASE(), ItemKNN()], method=method).fit(train, validation_data=validation)
     trials = model.trials_
@@ -75,6 +82,38 @@ def test_the_figure_of_the_weights_is_that_of_evaluate(monkeypatch: pytest.Monke
         fixed = model.clone(weights=tuple(trials[row, :2])).fit(train)
         assert recsys.evaluate(fixed, validation, "ndcg@10")["ndcg@10"] == pytest.approx(trials[row, 2])
     assert model.weights_ == tuple(trials[trials[:, 2].argmax(), :2])
+
+
+def test_lists_by_all_weightings_are_those_of_each_weighting() -> None:
+    rng = np.random.default_rng(0)
+    for n_models, n_items, k in ((2, 60, 5), (3, 200, 10), (3, 4, 10)):
+        scores = rng.normal(size=(7, n_items)) + 0.5 * rng.normal(size=(n_models, 7, n_items))
+        tables = list(np.round(scores, 1).astype(np.float32))
+        tables[0][:, 0], tables[1][2] = -np.inf, -np.inf
+        history = Histories.from_rows(np.array([0, 0, 3]), np.array([1, 3, 2]), 7)
+        seen, grid = Seen.of(history, n_items, None), weight_grid(n_models)
+        row, items = contenders(tables, k, seen)
+        assert n_items < 60 or len(items) < 0.7 * 7 * n_items
+        indptr = np.searchsorted(row, np.arange(8))
+        lists = top_k_mixes(np.stack([one[row, items] for one in tables]), items, indptr, grid.astype(np.float32), k)
+        for weights, found in zip(grid, lists, strict=True):
+            wanted = top_k_scores(weighted(tables, weights), k, **seen.rows(slice(0, 7)))[0]
+            np.testing.assert_array_equal(found, wanted)
+
+
+def test_memory_to_pick_weights_does_not_grow_with_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blend_module, "USERS_AT_ONCE", 32)
+    peaks = []
+    for n_users in (150, 1200):
+        known, _ = recsys.split.leave_last_out(Dataset(tastes_and_order(n_users)))
+        train, validation = recsys.split.leave_last_out(known)
+        model = Blend([EASE(), ItemKNN(), Popular()]).fit(train)
+        tracemalloc.start()
+        model._pick_weights(validation, parse("ndcg@10"))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    # What grows is the validation data itself, some hundred bytes a user; lists by 231 weightings would be 18 kB.
+    assert peaks[1] - peaks[0] < 1000 * (1200 - 150)
 
 
 def test_seen_and_unknown_rows_of_the_validation_data_count_as_evaluate_counts_them() -> None:
@@ -203,5 +242,5 @@ def test_models_of_other_data_are_refused() -> None:
 
 def test_validation_data_that_was_all_seen_is_refused() -> None:
     train, _, _ = parts()
-    with pytest.raises(DataError, match="every row of validation_data is in the training data"):
+    with pytest.raises(DataError, match="no test user has a relevant item"):
         Blend([EASE(), Popular()]).fit(train, validation_data=train.subset(np.arange(5)))

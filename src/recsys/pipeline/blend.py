@@ -1,6 +1,6 @@
 """Blend: one list from the scores of several models."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,14 +9,18 @@ from numpy.typing import NDArray
 
 from recsys import persistence
 from recsys.base import Query, Recommender
-from recsys.data import Dataset, frames
+from recsys.data import Dataset
 from recsys.errors import DataError, NotFittedError, ParameterError
-from recsys.evaluation import evaluate_lists
-from recsys.kernels.topk import top_k_scores
+from recsys.evaluation.full import list_figure, refuse_nan
+from recsys.evaluation.truth import Truth, find_truth, refuse_ungraded
+from recsys.kernels.mixes import top_k_mixes
 from recsys.lists import Seen, block_rows
-from recsys.metrics import Metric, parse
+from recsys.metrics import Metric, Rankings, parse
 from recsys.params import NonNegative, Positive
-from recsys.pipeline.fusion import Method, comparable, weight_grid
+from recsys.pipeline.fusion import Method, comparable, contenders, weight_grid, weighted
+
+USERS_AT_ONCE = 512
+"""Users whose lists by all weightings are made together."""
 
 
 class Blend(Recommender):
@@ -115,46 +119,34 @@ class Blend(Recommender):
         return metric
 
     def _pick_weights(self, validation: Dataset, metric: Metric) -> None:
-        """Try weights on the lists of the validation users: each block of users is scored once by every model."""
-        users = self.users_.encode(validation.users.ids)[validation.user_codes]
-        items = self.items_.encode(validation.items.ids)[validation.item_codes]
-        # As `evaluate` has it: what was seen is neither listed nor relevant.
-        new = ~self._has_seen(users, items)
-        if not new.any():
-            raise DataError("Blend: every row of validation_data is in the training data too; give other rows")
-        wanted = validation.subset(new)
-        asked = np.unique(users[new & (users >= 0)])
-        grid, k = weight_grid(len(self.parts_)), int(metric.k or 0)
-        codes = np.full((len(grid), len(asked), min(k, len(self.items_))), -1, np.int64)
-        step = max(1, block_rows(len(self.items_)) // (len(self.parts_) + 2))
-        for start in range(0, len(asked), step):
-            rows = slice(start, start + step)
-            query = Query(asked[rows], self._history_of(asked[rows]))
-            tables = self._tables(query)
-            seen = Seen.of(query.history, len(self.items_), None).rows(slice(0, len(query)))
-            for trial, weights in enumerate(grid):
-                codes[trial, rows] = top_k_scores(weighted(tables, weights), codes.shape[2], **seen)[0]
-        found = [self._figure(asked, lists, wanted, metric) for lists in codes]
-        best = int(np.argmax(found) if metric.greater_is_better else np.argmin(found))
+        """Try weights on the lists of the validation users, whose figures are those of `evaluate`, a block at a time."""
+        truth = find_truth(self, validation, None, None, exclude_cold_items=False)
+        refuse_ungraded([metric], truth.gains is not None)
+        grid = weight_grid(len(self.parts_))
+        totals, n_known = np.zeros(len(grid)), np.zeros(len(grid))
+        step = min(USERS_AT_ONCE, block_rows(len(self.items_)))
+        for start in range(0, len(truth), step):
+            rows = np.arange(start, min(start + step, len(truth)))
+            lists = np.full((len(grid), len(rows), int(metric.k or 0)), -1, np.int64)
+            served = truth.served[rows]
+            lists[:, served] = self._lists(truth.query[rows[served]], grid, lists.shape[2])
+            figures = list_figure(metric, rankings_of(lists, truth, rows)).reshape(len(grid), -1)
+            totals += np.nansum(figures, axis=1)
+            n_known += np.count_nonzero(~np.isnan(figures), axis=1)
+        means = totals / np.maximum(n_known, 1)
+        best = int(np.argmax(means) if metric.greater_is_better else np.argmin(means))
         self.weights_ = tuple(grid[best].tolist())
-        self.trials_ = np.column_stack([grid, found])
+        self.trials_ = np.column_stack([grid, means])
 
-    def _has_seen(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Whether each pair of codes is in the training data."""
-        known = (users >= 0) & (items >= 0)
-        matrix = self.history_.matrix(len(self.items_))
-        found = np.asarray(matrix[np.maximum(users, 0), np.maximum(items, 0)]).ravel() > 0
-        return known & found
-
-    def _figure(self, users: NDArray[np.int64], lists: NDArray[np.int64], wanted: Dataset, metric: Metric) -> float:
-        row, place = (lists >= 0).nonzero()
-        columns = {
-            str(wanted.user_col): self.users_.decode(users[row]),
-            str(wanted.item_col): self.items_.decode(lists[row, place]),
-            "rank": place + 1,
-        }
-        names = {"user_col": str(wanted.user_col), "item_col": str(wanted.item_col)}
-        return evaluate_lists(frames.build(columns, "pandas"), wanted, metric, **names)[metric.name]
+    def _lists(self, query: Query, grid: NDArray[np.float64], k: int) -> NDArray[np.int64]:
+        """The k best unseen items by each weighting, (W, B, k) codes padded with -1."""
+        tables = self._tables(query)
+        for part, table in zip(self.parts_, tables, strict=True):
+            refuse_nan(part, table)
+        row, items = contenders(tables, k, Seen.of(query.history, len(self.items_), None))
+        indptr = np.searchsorted(row, np.arange(len(query) + 1))
+        scores = np.stack([table[row, items] for table in tables])
+        return top_k_mixes(scores, items, indptr, grid.astype(np.float32), k, self._threads())
 
     # -- scores ------------------------------------------------------------------------------------------------------
 
@@ -182,12 +174,13 @@ class Blend(Recommender):
             self.models = self.parts_
 
 
-def weighted(tables: Sequence[NDArray[np.float32]], weights: Sequence[float] | NDArray[Any]) -> NDArray[np.float32]:
-    """The sum of tables times their weights, in a fresh buffer."""
-    total = tables[0] * np.float32(weights[0])
-    for table, weight in zip(tables[1:], weights[1:], strict=True):
-        total += table * np.float32(weight)
-    return total
+def rankings_of(lists: NDArray[np.int64], truth: Truth, rows: NDArray[np.int64]) -> Rankings:
+    """Lists (W, B, k) of each weighting, one behind the other, beside what the users of consecutive rows wanted."""
+    n_trials, (first, stop) = len(lists), truth.indptr[[rows[0], rows[-1] + 1]]
+    wanted = np.tile(np.diff(truth.indptr)[rows], n_trials)
+    gains = None if truth.gains is None else np.tile(truth.gains[first:stop], n_trials)
+    indptr = np.append(0, np.cumsum(wanted))
+    return Rankings(lists.reshape(len(wanted), -1), indptr, np.tile(truth.items[first:stop], n_trials), gains)
 
 
 def told_of(model: Recommender) -> dict[str, Any]:

@@ -4,11 +4,15 @@ Reciprocal ranks: Cormack, Clarke & Büttcher, "Reciprocal Rank Fusion outperfor
 Methods", SIGIR 2009.
 """
 
+from collections.abc import Sequence
 from itertools import combinations
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from recsys.kernels.topk import top_k_scores
+from recsys.lists import Seen
 
 Method = Literal["zscore", "minmax", "rrf"]
 
@@ -33,6 +37,31 @@ def comparable(scores: NDArray[np.float32], method: Method, rrf_k: float) -> NDA
         wide -= wide.min(1, keepdims=True)
         spread = wide.max(1, keepdims=True, initial=0)
     return np.divide(wide, spread, out=np.zeros_like(wide), where=spread > 0).astype(np.float32)
+
+
+def weighted(tables: Sequence[NDArray[np.float32]], weights: Sequence[float] | NDArray[Any]) -> NDArray[np.float32]:
+    """The sum of tables (B, I) times their weights, in a fresh buffer; a table of weight 0 has no say, -inf neither."""
+    total = np.zeros_like(tables[0])
+    for table, weight in zip(tables, weights, strict=True):
+        if weight > 0:
+            total += table * np.float32(weight)
+    return total
+
+
+def contenders(tables: Sequence[NDArray[np.float32]], k: int, seen: Seen) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Unseen items that can be among the k best of their row by some weights: rows and codes (N,), ascending.
+
+    An item is in no list if some k others beat it by every table; those that are tried are the best by equal weights.
+    """
+    n_rows, n_items = tables[0].shape
+    best = top_k_scores(weighted(tables, np.ones(len(tables))), min(k, n_items), **seen.rows(slice(0, n_rows)))[0]
+    able = np.zeros((n_rows, n_items), bool)
+    for table in tables:
+        least = np.take_along_axis(table, best, axis=1).min(1, keepdims=True)
+        # A list that ends early has all that there is.
+        able |= table >= np.where(best[:, -1:] >= 0, least, -np.inf)
+    able[np.repeat(np.arange(n_rows), np.diff(seen.indptr)), seen.indices] = False
+    return able.nonzero()
 
 
 def weight_grid(n_models: int, most: int = 300) -> NDArray[np.float64]:
