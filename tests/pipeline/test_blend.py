@@ -153,12 +153,33 @@ def test_without_validation_data_all_models_count_alike() -> None:
 def test_models_that_are_fitted_already_are_taken_as_they_are() -> None:
     train, validation, _ = parts()
     models = [EASE().fit(train), ItemKNN().fit(train)]
-    weights = models[0].weights_
     model = Blend(models, prefit=True).fit(train, validation_data=validation)
-    assert model.parts_[0] is models[0]
-    assert models[0].weights_ is weights
+    assert model.parts_[0].weights_ is models[0].weights_
     twin = Blend([EASE(), ItemKNN()]).fit(train, validation_data=validation)
-    pd.testing.assert_frame_equal(model.recommend(k=3), twin.recommend(k=3))
+    lists = model.recommend(k=3)
+    pd.testing.assert_frame_equal(lists, twin.recommend(k=3))
+    models[0].set_params(regularization=1.0).fit(tastes_and_order(150, seed=1))
+    models[1].partial_fit(tastes_and_order(150, seed=2))
+    pd.testing.assert_frame_equal(model.recommend(k=3), lists)
+
+
+@pytest.mark.parametrize("prefit", [False, True])
+def test_a_fit_of_a_clone_or_of_a_part_changes_nothing_else(tmp_path: Path, prefit: bool) -> None:
+    train, _, _ = parts()
+    other = Dataset(tastes_and_order(150, seed=1))
+    models = [one.fit(train) if prefit else one for one in (EASE(), ItemKNN())]
+    model = Blend(models, prefit=prefit).fit(train)
+    model.save(tmp_path / "blend")
+    loaded = recsys.load(tmp_path / "blend")
+    lists = model.recommend(k=3)
+    for one in (model, loaded):
+        twin = one.clone()
+        assert not twin.is_fitted
+        twin.fit(train).parts_[0].fit(other)
+        assert not one.recommend(k=3).equals(twin.recommend(k=3))
+        pd.testing.assert_frame_equal(one.recommend(k=3), lists)
+        one.parts_[0].fit(other)
+        pd.testing.assert_frame_equal(one.clone().fit(train).recommend(k=3), lists)
 
 
 def test_the_models_given_stay_unfitted() -> None:
@@ -196,6 +217,28 @@ def test_a_saved_blend_gives_the_same_lists(tmp_path: Path, prefit: bool) -> Non
     assert loaded.weights_ == model.weights_
     again = loaded.clone().fit(train, validation_data=validation)
     pd.testing.assert_frame_equal(again.recommend(k=4), model.recommend(k=4))
+
+
+@pytest.mark.parametrize("prefit", [False, True])
+def test_a_blend_within_a_blend_is_saved_and_loaded(tmp_path: Path, prefit: bool) -> None:
+    train, validation, _ = parts()
+    inner = Blend([EASE(), Popular().fit(train)] if not prefit else [EASE().fit(train), Popular().fit(train)])
+    inner.set_params(prefit=prefit, method="rrf")
+    model = Blend([inner, ItemKNN()], weights=(0.8, 0.2)).fit(train, validation_data=validation)
+    model.save(tmp_path / "blend")
+    loaded = recsys.load(tmp_path / "blend")
+    pd.testing.assert_frame_equal(loaded.recommend(k=4), model.recommend(k=4))
+    assert repr(loaded) == repr(model)
+    again = loaded.clone().fit(train, validation_data=validation)
+    pd.testing.assert_frame_equal(again.recommend(k=4), model.recommend(k=4))
+
+
+def test_one_of_several_processes_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train, _, _ = parts()
+    model = Blend([EASE(), Popular()]).fit(train)
+    monkeypatch.setattr(blend_module, "is_first", lambda: False)
+    model.save(tmp_path / "blend")
+    assert not (tmp_path / "blend").exists()
 
 
 def test_a_saved_blend_of_a_class_that_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Blend: one list from the scores of several models."""
 
 from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,6 +19,7 @@ from recsys.lists import Seen, block_rows
 from recsys.metrics import Metric, Rankings, parse
 from recsys.params import NonNegative, Positive
 from recsys.pipeline.fusion import Method, comparable, contenders, weight_grid, weighted
+from recsys.training import is_first
 
 USERS_AT_ONCE = 512
 """Users whose lists by all weightings are made together."""
@@ -77,7 +79,8 @@ class Blend(Recommender):
         self._check_models()
         metric = self._metric() if self.weights is None and validation is not None else None
         if self.prefit:
-            self.parts_ = self.models
+            # Copies, which keep what they have learned when the caller fits the models anew.
+            self.parts_ = tuple(map(copy, self.models))
             self._check_parts()
         else:
             self.parts_ = tuple(model.clone().fit(data, validation_data=validation) for model in self.models)
@@ -160,18 +163,15 @@ class Blend(Recommender):
     # -- saving ------------------------------------------------------------------------------------------------------
 
     def save(self, path: str | Path) -> None:
-        """Write the blend and its models to a directory; an older model there is replaced."""
+        """Write the blend and its models to a directory; of several processes the first one does."""
         self._check_fitted()
-        fitted = {name: value for name, value in self.__dict__.items() if name.endswith("_")}
-        fitted["parts_"] = tuple(told_of(part) for part in self.parts_)
-        # Models that are taken as they are, are the parts.
-        models = () if self.prefit else tuple(told_of(model) for model in self.models)
-        persistence.save(Path(path), type(self).__name__, self.get_params() | {"models": models}, fitted)
+        if is_first():
+            persistence.save(Path(path), type(self).__name__, *state_of(self))
 
     def _restore(self, fitted: dict[str, Any]) -> None:
         super()._restore(fitted | {"parts_": tuple(told(one) for one in fitted["parts_"])})
         if self.prefit:
-            self.models = self.parts_
+            self.models = tuple(map(copy, self.parts_))
 
 
 def rankings_of(lists: NDArray[np.int64], truth: Truth, rows: NDArray[np.int64]) -> Rankings:
@@ -183,10 +183,22 @@ def rankings_of(lists: NDArray[np.int64], truth: Truth, rows: NDArray[np.int64])
     return Rankings(lists.reshape(len(wanted), -1), indptr, np.tile(truth.items[first:stop], n_trials), gains)
 
 
+def state_of(model: Recommender) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Hyperparameters and fitted attributes, with the models of a blend as plain values."""
+    parameters = model.get_params()
+    fitted = {name: value for name, value in model.__dict__.items() if name.endswith("_")}
+    if isinstance(model, Blend):
+        # Models that are taken as they are, are the parts.
+        kept = () if model.prefit and model.is_fitted else model.models
+        parameters["models"] = tuple(map(told_of, kept))
+        fitted |= {"parts_": tuple(map(told_of, model.parts_))} if model.is_fitted else {}
+    return parameters, fitted
+
+
 def told_of(model: Recommender) -> dict[str, Any]:
     """A model as plain values: its class by name, its hyperparameters, and what it has learned, if it has."""
-    fitted = {name: value for name, value in model.__dict__.items() if name.endswith("_")}
-    return {"model": type(model).__name__, "parameters": model.get_params(), "fitted": fitted}
+    parameters, fitted = state_of(model)
+    return {"model": type(model).__name__, "parameters": parameters, "fitted": fitted}
 
 
 def told(values: Mapping[str, Any]) -> Recommender:
