@@ -5,9 +5,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 
 import recsys
 from recsys import ALS, EASE, SVD, Blend, Dataset, ItemKNN, Popular, SASRec
+from recsys.base import Query
 from recsys.data import Histories
 from recsys.errors import DataError, LoadError, NotFittedError, ParameterError, UnsupportedError
 from recsys.kernels.mixes import top_k_mixes
@@ -15,7 +17,7 @@ from recsys.kernels.topk import top_k_scores
 from recsys.lists import Seen
 from recsys.metrics import parse
 from recsys.pipeline import blend as blend_module
-from recsys.pipeline.fusion import contenders, weight_grid, weighted
+from recsys.pipeline.fusion import comparable, contenders, weight_grid, weighted
 
 N_ITEMS = 24
 
@@ -67,6 +69,48 @@ def test_lists_are_by_what_predict_says_whatever_is_left_out(method: Any) -> Non
     seen = set(train.to_frame().query("user_id == 3")["item_id"]) | {2, 3}
     left = [item for item in np.argsort(-scores, kind="stable").tolist() if item not in seen]
     assert lists[lists["user_id"] == 3]["item_id"].tolist() == left[:5]
+
+
+@pytest.mark.parametrize("method", ["zscore", "minmax", "rrf"])
+def test_what_scores_minus_infinity_is_left_out_and_the_rest_compared_without_it(method: Any) -> None:
+    rng = np.random.default_rng(0)
+    scores = np.round(rng.normal(size=(5, 12)), 1).astype(np.float32)
+    scores[1, [0, 4, 11]], scores[2, 1:], scores[3], scores[4] = -np.inf, -np.inf, -np.inf, 0.1
+    found = comparable(scores, method, 60.0)
+    for row, ours in zip(scores, found, strict=True):
+        kept = row > -np.inf
+        assert np.array_equal(ours == -np.inf, ~kept)
+        values = row[kept].astype(float)
+        if method == "rrf":
+            wanted = [1 / (60 + 1 + sum(values > v) + sum(values[:i] == v)) for i, v in enumerate(values)]
+        elif len(set(values)) <= 1:
+            wanted = 0 * values
+        else:
+            start, spread = (values.mean(), values.std()) if method == "zscore" else (values.min(), np.ptp(values))
+            wanted = (values - start) / spread
+        np.testing.assert_allclose(ours[kept], wanted, atol=1e-6)
+
+
+class Barring(EASE):
+    """Scores of EASE, but no candidates among the first items."""
+
+    def _score_items(self, query: Query) -> NDArray[np.float32]:
+        scores = super()._score_items(query)
+        scores[:, :4] = -np.inf
+        return scores
+
+
+@pytest.mark.parametrize("method", ["zscore", "minmax", "rrf"])
+def test_an_item_that_a_model_bars_is_in_no_list_and_the_model_keeps_its_say(method: Any) -> None:
+    train, validation, _ = parts()
+    lists = Blend([Barring(), Popular()], method=method, weights=(0.9, 0.1)).fit(train).recommend(k=N_ITEMS)
+    assert lists["item_id"].min() == 4
+    own = lists[(lists["rank"] <= 3) & (lists["item_id"] % 2 == lists["user_id"] % 2)]
+    assert len(own) > 0.9 * (lists["rank"] <= 3).sum()
+    # A model without a weight bars nothing.
+    assert Blend([Barring(), Popular()], method=method, weights=(0.0, 1.0)).fit(train).recommend()["item_id"].min() < 4
+    picked = Blend([Barring(), ItemKNN()], method=method).fit(train, validation_data=validation)
+    assert recsys.evaluate(picked, validation, "ndcg@10")["ndcg@10"] == pytest.approx(picked.trials_[:, 2].max())
 
 
 @pytest.mark.parametrize("method", ["zscore", "minmax", "rrf"])

@@ -14,6 +14,7 @@ from recsys.data import Dataset
 from recsys.errors import DataError, NotFittedError, ParameterError
 from recsys.evaluation.full import list_figure, refuse_nan
 from recsys.evaluation.truth import Truth, find_truth, refuse_ungraded
+from recsys.kernels.memory import keep_freed_blocks
 from recsys.kernels.mixes import top_k_mixes
 from recsys.lists import Seen, block_rows
 from recsys.metrics import Metric, Rankings, parse
@@ -125,6 +126,7 @@ class Blend(Recommender):
         """Try weights on the lists of the validation users, whose figures are those of `evaluate`, a block at a time."""
         truth = find_truth(self, validation, None, None, exclude_cold_items=False)
         refuse_ungraded([metric], truth.gains is not None)
+        keep_freed_blocks()
         grid = weight_grid(len(self.parts_))
         totals, n_known = np.zeros(len(grid)), np.zeros(len(grid))
         step = min(USERS_AT_ONCE, block_rows(len(self.items_)))
