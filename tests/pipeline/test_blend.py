@@ -1,3 +1,4 @@
+import copy
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -6,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
+from safetensors.numpy import load_file
 
 import recsys
-from recsys import ALS, EASE, SVD, Blend, Dataset, ItemKNN, Popular, SASRec
+from recsys import ALS, EASE, FM, SVD, Blend, Dataset, DeepFM, GRU4Rec, ItemKNN, Popular, SASRec
 from recsys.base import Query
 from recsys.data import Histories
 from recsys.errors import DataError, LoadError, NotFittedError, ParameterError, UnsupportedError
@@ -244,8 +246,79 @@ def test_histories_are_served_where_all_models_read_them() -> None:
     assert served == ALS().supports("history")
     mute = Blend([EASE(), recsys.BPR(n_factors=4, epochs=2, verbose=0)]).fit(train)
     assert not mute.supports("history")
-    with pytest.raises(UnsupportedError, match="history"):
+    with pytest.raises(UnsupportedError, match=r"Blend: BPR\(.* has no meaning for history"):
         mute.recommend(history=[[1, 2]])
+    assert Blend.supports("history")
+
+
+@pytest.mark.parametrize("prefit", [False, True])
+def test_partial_fit_goes_on_with_every_model(prefit: bool) -> None:
+    train, _, _ = parts()
+    more = pd.DataFrame({"user_id": [0, 900, 900], "item_id": [500, 500, 3], "timestamp": 99})
+    models = [one.fit(train) if prefit else one for one in (EASE(), ItemKNN())]
+    first = Blend(models, prefit=prefit).fit(train)
+    before, old_parts = first.recommend(k=3), first.parts_
+    model = copy.copy(first).partial_fit(more)
+    twin = Blend([EASE(), ItemKNN()]).fit(pd.concat([train.to_frame(), more]))
+    lists, wanted = (one.recommend(k=4).sort_values(["user_id", "rank"]) for one in (model, twin))
+    np.testing.assert_allclose(lists["score"], wanted["score"], rtol=1e-4)
+    assert 900 in set(lists["user_id"])
+    assert first.parts_ is old_parts
+    pd.testing.assert_frame_equal(first.recommend(k=3), before)
+    assert Blend.supports("partial_fit")
+
+
+def test_partial_fit_is_refused_for_the_model_that_has_none() -> None:
+    train, _, _ = parts()
+    model = Blend([EASE(), SASRec(**SMALL)])
+    assert not model.supports("partial_fit")
+    with pytest.raises(
+        UnsupportedError, match=r"Blend: SASRec\(.* has no meaning for partial_fit; give models that all"
+    ):
+        model.partial_fit(train)
+
+
+def with_device() -> tuple[Dataset, pd.DataFrame]:
+    """Who listens on a phone takes even items, on a television odd ones, whoever it is."""
+    rows = tastes_and_order(60)
+    rows["device"] = np.where(rows["item_id"] % 2 == 0, "phone", "television")
+    rows["user_id"] //= 2
+    return Dataset(rows, context_cols=("device",)), rows
+
+
+def test_contexts_are_served_where_all_models_read_them() -> None:
+    train, rows = with_device()
+    settings: dict[str, Any] = {"epochs": 5, "batch_size": 32, "learning_rate": 0.02, "verbose": 0, "device": "cpu"}
+    model = Blend([FM(**settings), DeepFM(**settings)]).fit(train)
+    assert model.supports("context")
+    for device, rest in (("phone", 0), ("television", 1)):
+        lists = model.recommend(k=3, context={"device": device}, filter_seen=False)
+        assert (lists["item_id"] % 2 == rest).mean() > 0.9
+        np.testing.assert_allclose(model.predict(lists.assign(device=device)), lists["score"], atol=1e-4)
+    mixed = Blend([FM(**settings), EASE()]).fit(train)
+    assert not mixed.supports("context")
+    with pytest.raises(UnsupportedError, match=r"Blend: EASE\(\) has no meaning for context"):
+        mixed.recommend(context={"device": "phone"})
+    fitted = [FM(**settings).fit(Dataset(rows)), DeepFM(**settings).fit(train)]
+    with pytest.raises(DataError, match=r"FM\(.* was fitted on other context than"):
+        Blend(fitted, prefit=True).fit(train)
+
+
+def test_the_history_is_held_and_saved_once(tmp_path: Path) -> None:
+    train, _, _ = parts()
+    model = Blend([EASE(), Blend([ItemKNN(), EASE(regularization=10.0)])]).fit(train)
+    model.save(tmp_path / "blend")
+    loaded = recsys.load(tmp_path / "blend")
+    for one in (model, loaded, copy.copy(loaded).partial_fit(train)):
+        inner = one.parts_[1]
+        assert all(part.history_ is one.history_ for part in (*one.parts_, *inner.parts_))
+    arrays = load_file(str(tmp_path / "blend" / "model.safetensors"))
+    assert [name for name in arrays if name.endswith("history_.items")] == ["history_.items"]
+
+
+def test_a_blend_is_for_what_its_models_are_for() -> None:
+    assert Blend([SASRec(), GRU4Rec()]).shape == "next-item"
+    assert Blend([SASRec(), EASE()]).shape == Blend().shape == "top-n"
 
 
 @pytest.mark.parametrize("prefit", [False, True])

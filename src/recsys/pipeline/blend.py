@@ -3,25 +3,28 @@
 from collections.abc import Mapping
 from copy import copy
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys import persistence
 from recsys.base import Query, Recommender
-from recsys.data import Dataset
-from recsys.errors import DataError, NotFittedError, ParameterError
+from recsys.data import Dataset, Features
+from recsys.data.features import encode_rows
+from recsys.errors import DataError, NotFittedError, ParameterError, UnsupportedError
 from recsys.evaluation.full import list_figure, refuse_nan
 from recsys.evaluation.truth import Truth, find_truth, refuse_ungraded
 from recsys.kernels.memory import keep_freed_blocks
 from recsys.kernels.mixes import top_k_mixes
 from recsys.lists import Seen, block_rows
 from recsys.metrics import Metric, Rankings, parse
-from recsys.params import NonNegative, Positive
+from recsys.params import NonNegative, OfClassOrSelf, Positive
 from recsys.pipeline.fusion import Method, comparable, contenders, weight_grid, weighted
 from recsys.training import is_first
 
+OF_ALL = ("history", "context", "partial_fit")
+"""What a blend can do if all its models can."""
 USERS_AT_ONCE = 512
 """Users whose lists by all weightings are made together."""
 
@@ -32,7 +35,8 @@ class Blend(Recommender):
     `Blend([SASRec(...), EASE(...)]).fit(train, validation_data=validation)` fits all models on the same data and picks
     weights by `monitor` on the validation data. What is compared are the scores of the whole catalog, whatever a list
     leaves out later: so `predict` says what `recommend` ranks by. Scoring costs the models' own and O(I) a user, by
-    reciprocal ranks O(I log I). Histories are served where all models read them.
+    reciprocal ranks O(I log I). Histories and contexts are served where all models read them, and `partial_fit` goes on
+    where all models do, with the weights as they are. A model's score of -inf bars an item unless its weight is 0.
     """
 
     reads_history: ClassVar[bool] = True
@@ -58,7 +62,7 @@ class Blend(Recommender):
     def __init__(self, models: Any = (), **parameters: Any) -> None:
         given = isinstance(models, list | tuple)
         # A saved blend gives its models as plain values.
-        models = tuple(told(one) if isinstance(one, dict) else one for one in models) if given else models
+        models = tuple(told(one, {}) if isinstance(one, dict) else one for one in models) if given else models
         super().__init__(**parameters, models=models)
 
     @property
@@ -71,8 +75,33 @@ class Blend(Recommender):
         """Whether a fitted user is more to a model than the history."""
         return any(model.knows_users for model in self.models)
 
+    @property
+    def reads_context(self) -> bool:  # type: ignore[override]
+        """Whether all models read contexts."""
+        return all(model.reads_context for model in self.models)
+
+    @property
+    def shape(self) -> Literal["top-n", "next-item"]:  # type: ignore[override]
+        """What the models are for: scores that are comparable are neither ratings nor probabilities."""
+        return "next-item" if {model.shape for model in self.models} == {"next-item"} else "top-n"
+
+    @OfClassOrSelf
+    def supports(self: Any, feature: str) -> bool:
+        """Whether the blend can do a thing: `history`, `context` and `partial_fit` if all its models can."""
+        able = bool(super().supports(feature))
+        return able and (isinstance(self, type) or feature not in OF_ALL or not self._unable(feature))
+
     def _serves_histories(self) -> bool:
-        return all(model._serves_histories() for model in self.models)
+        return not self._unable("history")
+
+    def _unable(self, feature: str) -> list[Recommender]:
+        return [model for model in self.models if not model.supports(feature)]
+
+    def _cannot(self, what: str) -> UnsupportedError:
+        unable = self._unable(what) if what in OF_ALL else []
+        if not unable:
+            return super()._cannot(what)
+        return UnsupportedError(f"Blend: {unable[0]!r} has no meaning for {what}; give models that all have it")
 
     # -- fitting -----------------------------------------------------------------------------------------------------
 
@@ -85,6 +114,7 @@ class Blend(Recommender):
             self._check_parts()
         else:
             self.parts_ = tuple(model.clone().fit(data, validation_data=validation) for model in self.models)
+            self._share_history()
         n_models = len(self.models)
         self.trials_ = None
         self.weights_ = (1 / n_models,) * n_models if self.weights is None else self.weights
@@ -108,13 +138,29 @@ class Blend(Recommender):
         for model in self.parts_:
             if not model.is_fitted:
                 raise NotFittedError(f"Blend: prefit=True, but {model!r} is not fitted; fit it, or give prefit=False")
-            for name in ("users_", "items_"):
-                theirs, ours = getattr(model, name), getattr(self, name)
-                if theirs is None or not np.array_equal(theirs.ids, ours.ids):
-                    raise DataError(
-                        f"Blend: {model!r} was fitted on other {name.strip('_')} than this data has; fit all models on "
-                        "the data that the blend is fitted on"
-                    )
+            named = {name: (getattr(model, name), getattr(self, name)) for name in ("users_", "items_")}
+            other = [
+                n for n, (theirs, ours) in named.items() if theirs is None or not np.array_equal(theirs.ids, ours.ids)
+            ]
+            if model.reads_context and encoding(model.context_) != encoding(self.context_):
+                other.append("context_")
+            if other:
+                raise DataError(
+                    f"Blend: {model!r} was fitted on other {other[0].strip('_')} than this data has; fit all models on "
+                    "the data that the blend is fitted on"
+                )
+
+    def _share_history(self) -> None:
+        """Have one history for all: those of models that were fitted on the same rows are alike, and large."""
+        for part in self.parts_:
+            part.history_ = self.history_
+            if isinstance(part, Blend) and not part.prefit:
+                part._share_history()
+
+    def _partial_fit(self, data: Dataset) -> None:
+        self.parts_ = tuple(copy(part).partial_fit(data) for part in self.parts_)
+        if not self.prefit:
+            self._share_history()
 
     def _metric(self) -> Metric:
         metric = parse(self.monitor)
@@ -153,6 +199,13 @@ class Blend(Recommender):
         scores = np.stack([table[row, items] for table in tables])
         return top_k_mixes(scores, items, indptr, grid.astype(np.float32), k, self._threads())
 
+    def predict(self, users: Any, items: Any = None) -> NDArray[np.float32]:
+        """Score of each row of a frame, with its context if all models read that, or of pairs: float32 (n,)."""
+        self._check_fitted()
+        if self.context_ is None or items is not None or not self.reads_context:
+            return super().predict(users, items)
+        return self.predict_codes(*self._pair_codes(users, None), encode_rows(users, self.context_))
+
     # -- scores ------------------------------------------------------------------------------------------------------
 
     def _tables(self, query: Query) -> list[NDArray[np.float32]]:
@@ -171,7 +224,7 @@ class Blend(Recommender):
             persistence.save(Path(path), type(self).__name__, *state_of(self))
 
     def _restore(self, fitted: dict[str, Any]) -> None:
-        super()._restore(fitted | {"parts_": tuple(told(one) for one in fitted["parts_"])})
+        super()._restore(fitted | {"parts_": tuple(told(one, fitted) for one in fitted["parts_"])})
         if self.prefit:
             self.models = tuple(map(copy, self.parts_))
 
@@ -185,6 +238,15 @@ def rankings_of(lists: NDArray[np.int64], truth: Truth, rows: NDArray[np.int64])
     return Rankings(lists.reshape(len(wanted), -1), indptr, np.tile(truth.items[first:stop], n_trials), gains)
 
 
+def encoding(context: Features | None) -> list[Any]:
+    """What the codes and the numbers of context columns mean."""
+    columns = () if context is None else context.columns
+    return [(column.name, column.kind, column.mean, column.scale, column.labels.tolist()) for column in columns]
+
+
+# -- models as plain values --------------------------------------------------------------------------------------------
+
+
 def state_of(model: Recommender) -> tuple[dict[str, Any], dict[str, Any]]:
     """Hyperparameters and fitted attributes, with the models of a blend as plain values."""
     parameters = model.get_params()
@@ -192,24 +254,31 @@ def state_of(model: Recommender) -> tuple[dict[str, Any], dict[str, Any]]:
     if isinstance(model, Blend):
         # Models that are taken as they are, are the parts.
         kept = () if model.prefit and model.is_fitted else model.models
-        parameters["models"] = tuple(map(told_of, kept))
-        fitted |= {"parts_": tuple(map(told_of, model.parts_))} if model.is_fitted else {}
+        parameters["models"] = tuple(told_of(one, {}) for one in kept)
+        if model.is_fitted:
+            fitted["parts_"] = tuple(told_of(part, fitted) for part in model.parts_)
     return parameters, fitted
 
 
-def told_of(model: Recommender) -> dict[str, Any]:
-    """A model as plain values: its class by name, its hyperparameters, and what it has learned, if it has."""
+def told_of(model: Recommender, around: Mapping[str, Any]) -> dict[str, Any]:
+    """A model as plain values: its class by name, its hyperparameters, and what it has learned, if it has.
+
+    `around` are the attributes of the blend that it is a part of; what is the same object there is told once.
+    """
     parameters, fitted = state_of(model)
-    return {"model": type(model).__name__, "parameters": parameters, "fitted": fitted}
+    shared = tuple(name for name, value in fitted.items() if name in around and value is around[name])
+    own = {name: value for name, value in fitted.items() if name not in shared}
+    return {"model": type(model).__name__, "parameters": parameters, "fitted": own, "shared": shared}
 
 
-def told(values: Mapping[str, Any]) -> Recommender:
+def told(values: Mapping[str, Any], around: Mapping[str, Any]) -> Recommender:
     """The model that `told_of` tells of."""
     name = values.get("model")
     if name not in Recommender.known:
         raise ParameterError(f"Blend: {name!r} is no known model; import the module that defines it first")
     model = Recommender.known[name](**values["parameters"])
-    if values["fitted"]:
-        persistence.check_fitted(values["fitted"])
-        model._restore(dict(values["fitted"]))
+    fitted = {name: around[name] for name in values["shared"]} | values["fitted"]
+    if fitted:
+        persistence.check_fitted(fitted)
+        model._restore(fitted)
     return model
