@@ -77,7 +77,7 @@ class RatingFM(FM):
     shape = "rating"
 
 
-FEW_STEPS: dict[str, Any] = {"epochs": 10, "embedding_dim": 8, "batch_size": 32, "learning_rate": 0.01, "verbose": 0}
+FEW_STEPS: dict[str, Any] = {"epochs": 5, "embedding_dim": 8, "batch_size": 128, "learning_rate": 0.03, "verbose": 0}
 """Settings of networks in a blend, which the checks leave as they are."""
 
 VARIANTS: list[Recommender] = [
