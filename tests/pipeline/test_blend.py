@@ -295,6 +295,7 @@ def test_contexts_are_served_where_all_models_read_them() -> None:
         lists = model.recommend(k=3, context={"device": device}, filter_seen=False)
         assert (lists["item_id"] % 2 == rest).mean() > 0.9
         np.testing.assert_allclose(model.predict(lists.assign(device=device)), lists["score"], atol=1e-4)
+    settings["epochs"] = 1
     mixed = Blend([FM(**settings), EASE()]).fit(train)
     assert not mixed.supports("context")
     with pytest.raises(UnsupportedError, match=r"Blend: EASE\(\) has no meaning for context"):
