@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import pkgutil
+from typing import Any
 
 import pytest
 
@@ -77,6 +78,9 @@ class RatingFM(FM):
     shape = "rating"
 
 
+FEW_STEPS: dict[str, Any] = {"epochs": 5, "embedding_dim": 8, "batch_size": 128, "learning_rate": 0.03, "verbose": 0}
+"""Settings of networks in a blend, which the checks leave as they are."""
+
 VARIANTS: list[Recommender] = [
     RatingUserKNN(),
     RatingItemKNN(),
@@ -121,6 +125,14 @@ VARIANTS: list[Recommender] = [
     SASRec(loss="gbce", variant="preln", n_heads=2),
     Blend([EASE(), ItemKNN()]),
     Blend([SASRec(epochs=5, embedding_dim=16, verbose=0), EASE(), Popular()], method="rrf"),
+    Blend(
+        [
+            SASRec(epochs=10, embedding_dim=16, batch_size=32, learning_rate=0.01, verbose=0),
+            GRU4Rec(epochs=10, batching="windows", loss="softmax", optimizer="adam", learning_rate=0.01, verbose=0),
+        ],
+        method="minmax",
+    ),
+    Blend([ImplicitDeepFM(**FEW_STEPS), ImplicitDeepFM(**FEW_STEPS, hidden_dims=(16,))]),
 ]
 """Forms of models that their defaults do not reach."""
 

@@ -1,22 +1,32 @@
 """Blend: one list from the scores of several models."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys import persistence
 from recsys.base import Query, Recommender
-from recsys.data import Dataset, frames
-from recsys.errors import DataError, NotFittedError, ParameterError
-from recsys.evaluation import evaluate_lists
-from recsys.kernels.topk import top_k_scores
+from recsys.data import Dataset, Features
+from recsys.data.features import encode_rows
+from recsys.errors import DataError, NotFittedError, ParameterError, UnsupportedError
+from recsys.evaluation.full import list_figure, refuse_nan
+from recsys.evaluation.truth import Truth, find_truth, refuse_ungraded
+from recsys.kernels.memory import keep_freed_blocks
+from recsys.kernels.mixes import top_k_mixes
 from recsys.lists import Seen, block_rows
-from recsys.metrics import Metric, parse
-from recsys.params import NonNegative, Positive
-from recsys.pipeline.fusion import Method, comparable, weight_grid
+from recsys.metrics import Metric, Rankings, parse
+from recsys.params import NonNegative, OfClassOrSelf, Positive
+from recsys.pipeline.fusion import Method, comparable, contenders, weight_grid, weighted
+from recsys.training import is_first
+
+OF_ALL = ("history", "context", "partial_fit")
+"""What a blend can do if all its models can."""
+USERS_AT_ONCE = 512
+"""Users whose lists by all weightings are made together."""
 
 
 class Blend(Recommender):
@@ -25,7 +35,8 @@ class Blend(Recommender):
     `Blend([SASRec(...), EASE(...)]).fit(train, validation_data=validation)` fits all models on the same data and picks
     weights by `monitor` on the validation data. What is compared are the scores of the whole catalog, whatever a list
     leaves out later: so `predict` says what `recommend` ranks by. Scoring costs the models' own and O(I) a user, by
-    reciprocal ranks O(I log I). Histories are served where all models read them.
+    reciprocal ranks O(I log I). Histories and contexts are served where all models read them, and `partial_fit` goes on
+    where all models do, with the weights as they are. A model's score of -inf bars an item unless its weight is 0.
     """
 
     reads_history: ClassVar[bool] = True
@@ -51,7 +62,7 @@ class Blend(Recommender):
     def __init__(self, models: Any = (), **parameters: Any) -> None:
         given = isinstance(models, list | tuple)
         # A saved blend gives its models as plain values.
-        models = tuple(told(one) if isinstance(one, dict) else one for one in models) if given else models
+        models = tuple(told(one, {}) if isinstance(one, dict) else one for one in models) if given else models
         super().__init__(**parameters, models=models)
 
     @property
@@ -64,8 +75,33 @@ class Blend(Recommender):
         """Whether a fitted user is more to a model than the history."""
         return any(model.knows_users for model in self.models)
 
+    @property
+    def reads_context(self) -> bool:  # type: ignore[override]
+        """Whether all models read contexts."""
+        return all(model.reads_context for model in self.models)
+
+    @property
+    def shape(self) -> Literal["top-n", "next-item"]:  # type: ignore[override]
+        """What the models are for: scores that are comparable are neither ratings nor probabilities."""
+        return "next-item" if {model.shape for model in self.models} == {"next-item"} else "top-n"
+
+    @OfClassOrSelf
+    def supports(self: Any, feature: str) -> bool:
+        """Whether the blend can do a thing: `history`, `context` and `partial_fit` if all its models can."""
+        able = bool(super().supports(feature))
+        return able and (isinstance(self, type) or feature not in OF_ALL or not self._unable(feature))
+
     def _serves_histories(self) -> bool:
-        return all(model._serves_histories() for model in self.models)
+        return not self._unable("history")
+
+    def _unable(self, feature: str) -> list[Recommender]:
+        return [model for model in self.models if not model.supports(feature)]
+
+    def _cannot(self, what: str) -> UnsupportedError:
+        unable = self._unable(what) if what in OF_ALL else []
+        if not unable:
+            return super()._cannot(what)
+        return UnsupportedError(f"Blend: {unable[0]!r} has no meaning for {what}; give models that all have it")
 
     # -- fitting -----------------------------------------------------------------------------------------------------
 
@@ -73,10 +109,12 @@ class Blend(Recommender):
         self._check_models()
         metric = self._metric() if self.weights is None and validation is not None else None
         if self.prefit:
-            self.parts_ = self.models
+            # Copies, which keep what they have learned when the caller fits the models anew.
+            self.parts_ = tuple(map(copy, self.models))
             self._check_parts()
         else:
             self.parts_ = tuple(model.clone().fit(data, validation_data=validation) for model in self.models)
+            self._share_history()
         n_models = len(self.models)
         self.trials_ = None
         self.weights_ = (1 / n_models,) * n_models if self.weights is None else self.weights
@@ -100,13 +138,29 @@ class Blend(Recommender):
         for model in self.parts_:
             if not model.is_fitted:
                 raise NotFittedError(f"Blend: prefit=True, but {model!r} is not fitted; fit it, or give prefit=False")
-            for name in ("users_", "items_"):
-                theirs, ours = getattr(model, name), getattr(self, name)
-                if theirs is None or not np.array_equal(theirs.ids, ours.ids):
-                    raise DataError(
-                        f"Blend: {model!r} was fitted on other {name.strip('_')} than this data has; fit all models on "
-                        "the data that the blend is fitted on"
-                    )
+            named = {name: (getattr(model, name), getattr(self, name)) for name in ("users_", "items_")}
+            other = [
+                n for n, (theirs, ours) in named.items() if theirs is None or not np.array_equal(theirs.ids, ours.ids)
+            ]
+            if model.reads_context and encoding(model.context_) != encoding(self.context_):
+                other.append("context_")
+            if other:
+                raise DataError(
+                    f"Blend: {model!r} was fitted on other {other[0].strip('_')} than this data has; fit all models on "
+                    "the data that the blend is fitted on"
+                )
+
+    def _share_history(self) -> None:
+        """Have one history for all: those of models that were fitted on the same rows are alike, and large."""
+        for part in self.parts_:
+            part.history_ = self.history_
+            if isinstance(part, Blend) and not part.prefit:
+                part._share_history()
+
+    def _partial_fit(self, data: Dataset) -> None:
+        self.parts_ = tuple(copy(part).partial_fit(data) for part in self.parts_)
+        if not self.prefit:
+            self._share_history()
 
     def _metric(self) -> Metric:
         metric = parse(self.monitor)
@@ -115,46 +169,42 @@ class Blend(Recommender):
         return metric
 
     def _pick_weights(self, validation: Dataset, metric: Metric) -> None:
-        """Try weights on the lists of the validation users: each block of users is scored once by every model."""
-        users = self.users_.encode(validation.users.ids)[validation.user_codes]
-        items = self.items_.encode(validation.items.ids)[validation.item_codes]
-        # As `evaluate` has it: what was seen is neither listed nor relevant.
-        new = ~self._has_seen(users, items)
-        if not new.any():
-            raise DataError("Blend: every row of validation_data is in the training data too; give other rows")
-        wanted = validation.subset(new)
-        asked = np.unique(users[new & (users >= 0)])
-        grid, k = weight_grid(len(self.parts_)), int(metric.k or 0)
-        codes = np.full((len(grid), len(asked), min(k, len(self.items_))), -1, np.int64)
-        step = max(1, block_rows(len(self.items_)) // (len(self.parts_) + 2))
-        for start in range(0, len(asked), step):
-            rows = slice(start, start + step)
-            query = Query(asked[rows], self._history_of(asked[rows]))
-            tables = self._tables(query)
-            seen = Seen.of(query.history, len(self.items_), None).rows(slice(0, len(query)))
-            for trial, weights in enumerate(grid):
-                codes[trial, rows] = top_k_scores(weighted(tables, weights), codes.shape[2], **seen)[0]
-        found = [self._figure(asked, lists, wanted, metric) for lists in codes]
-        best = int(np.argmax(found) if metric.greater_is_better else np.argmin(found))
+        """Try weights on the lists of the validation users, whose figures are those of `evaluate`, a block at a time."""
+        truth = find_truth(self, validation, None, None, exclude_cold_items=False)
+        refuse_ungraded([metric], truth.gains is not None)
+        keep_freed_blocks()
+        grid = weight_grid(len(self.parts_))
+        totals, n_known = np.zeros(len(grid)), np.zeros(len(grid))
+        step = min(USERS_AT_ONCE, block_rows(len(self.items_)))
+        for start in range(0, len(truth), step):
+            rows = np.arange(start, min(start + step, len(truth)))
+            lists = np.full((len(grid), len(rows), int(metric.k or 0)), -1, np.int64)
+            served = truth.served[rows]
+            lists[:, served] = self._lists(truth.query[rows[served]], grid, lists.shape[2])
+            figures = list_figure(metric, rankings_of(lists, truth, rows)).reshape(len(grid), -1)
+            totals += np.nansum(figures, axis=1)
+            n_known += np.count_nonzero(~np.isnan(figures), axis=1)
+        means = totals / np.maximum(n_known, 1)
+        best = int(np.argmax(means) if metric.greater_is_better else np.argmin(means))
         self.weights_ = tuple(grid[best].tolist())
-        self.trials_ = np.column_stack([grid, found])
+        self.trials_ = np.column_stack([grid, means])
 
-    def _has_seen(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Whether each pair of codes is in the training data."""
-        known = (users >= 0) & (items >= 0)
-        matrix = self.history_.matrix(len(self.items_))
-        found = np.asarray(matrix[np.maximum(users, 0), np.maximum(items, 0)]).ravel() > 0
-        return known & found
+    def _lists(self, query: Query, grid: NDArray[np.float64], k: int) -> NDArray[np.int64]:
+        """The k best unseen items by each weighting, (W, B, k) codes padded with -1."""
+        tables = self._tables(query)
+        for part, table in zip(self.parts_, tables, strict=True):
+            refuse_nan(part, table)
+        row, items = contenders(tables, k, Seen.of(query.history, len(self.items_), None))
+        indptr = np.searchsorted(row, np.arange(len(query) + 1))
+        scores = np.stack([table[row, items] for table in tables])
+        return top_k_mixes(scores, items, indptr, grid.astype(np.float32), k, self._threads())
 
-    def _figure(self, users: NDArray[np.int64], lists: NDArray[np.int64], wanted: Dataset, metric: Metric) -> float:
-        row, place = (lists >= 0).nonzero()
-        columns = {
-            str(wanted.user_col): self.users_.decode(users[row]),
-            str(wanted.item_col): self.items_.decode(lists[row, place]),
-            "rank": place + 1,
-        }
-        names = {"user_col": str(wanted.user_col), "item_col": str(wanted.item_col)}
-        return evaluate_lists(frames.build(columns, "pandas"), wanted, metric, **names)[metric.name]
+    def predict(self, users: Any, items: Any = None) -> NDArray[np.float32]:
+        """Score of each row of a frame, with its context if all models read that, or of pairs: float32 (n,)."""
+        self._check_fitted()
+        if self.context_ is None or items is not None or not self.reads_context:
+            return super().predict(users, items)
+        return self.predict_codes(*self._pair_codes(users, None), encode_rows(users, self.context_))
 
     # -- scores ------------------------------------------------------------------------------------------------------
 
@@ -168,41 +218,67 @@ class Blend(Recommender):
     # -- saving ------------------------------------------------------------------------------------------------------
 
     def save(self, path: str | Path) -> None:
-        """Write the blend and its models to a directory; an older model there is replaced."""
+        """Write the blend and its models to a directory; of several processes the first one does."""
         self._check_fitted()
-        fitted = {name: value for name, value in self.__dict__.items() if name.endswith("_")}
-        fitted["parts_"] = tuple(told_of(part) for part in self.parts_)
-        # Models that are taken as they are, are the parts.
-        models = () if self.prefit else tuple(told_of(model) for model in self.models)
-        persistence.save(Path(path), type(self).__name__, self.get_params() | {"models": models}, fitted)
+        if is_first():
+            persistence.save(Path(path), type(self).__name__, *state_of(self))
 
     def _restore(self, fitted: dict[str, Any]) -> None:
-        super()._restore(fitted | {"parts_": tuple(told(one) for one in fitted["parts_"])})
+        super()._restore(fitted | {"parts_": tuple(told(one, fitted) for one in fitted["parts_"])})
         if self.prefit:
-            self.models = self.parts_
+            self.models = tuple(map(copy, self.parts_))
 
 
-def weighted(tables: Sequence[NDArray[np.float32]], weights: Sequence[float] | NDArray[Any]) -> NDArray[np.float32]:
-    """The sum of tables times their weights, in a fresh buffer."""
-    total = tables[0] * np.float32(weights[0])
-    for table, weight in zip(tables[1:], weights[1:], strict=True):
-        total += table * np.float32(weight)
-    return total
+def rankings_of(lists: NDArray[np.int64], truth: Truth, rows: NDArray[np.int64]) -> Rankings:
+    """Lists (W, B, k) of each weighting, one behind the other, beside what the users of consecutive rows wanted."""
+    n_trials, (first, stop) = len(lists), truth.indptr[[rows[0], rows[-1] + 1]]
+    wanted = np.tile(np.diff(truth.indptr)[rows], n_trials)
+    gains = None if truth.gains is None else np.tile(truth.gains[first:stop], n_trials)
+    indptr = np.append(0, np.cumsum(wanted))
+    return Rankings(lists.reshape(len(wanted), -1), indptr, np.tile(truth.items[first:stop], n_trials), gains)
 
 
-def told_of(model: Recommender) -> dict[str, Any]:
-    """A model as plain values: its class by name, its hyperparameters, and what it has learned, if it has."""
+def encoding(context: Features | None) -> list[Any]:
+    """What the codes and the numbers of context columns mean."""
+    columns = () if context is None else context.columns
+    return [(column.name, column.kind, column.mean, column.scale, column.labels.tolist()) for column in columns]
+
+
+# -- models as plain values --------------------------------------------------------------------------------------------
+
+
+def state_of(model: Recommender) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Hyperparameters and fitted attributes, with the models of a blend as plain values."""
+    parameters = model.get_params()
     fitted = {name: value for name, value in model.__dict__.items() if name.endswith("_")}
-    return {"model": type(model).__name__, "parameters": model.get_params(), "fitted": fitted}
+    if isinstance(model, Blend):
+        # Models that are taken as they are, are the parts.
+        kept = () if model.prefit and model.is_fitted else model.models
+        parameters["models"] = tuple(told_of(one, {}) for one in kept)
+        if model.is_fitted:
+            fitted["parts_"] = tuple(told_of(part, fitted) for part in model.parts_)
+    return parameters, fitted
 
 
-def told(values: Mapping[str, Any]) -> Recommender:
+def told_of(model: Recommender, around: Mapping[str, Any]) -> dict[str, Any]:
+    """A model as plain values: its class by name, its hyperparameters, and what it has learned, if it has.
+
+    `around` are the attributes of the blend that it is a part of; what is the same object there is told once.
+    """
+    parameters, fitted = state_of(model)
+    shared = tuple(name for name, value in fitted.items() if name in around and value is around[name])
+    own = {name: value for name, value in fitted.items() if name not in shared}
+    return {"model": type(model).__name__, "parameters": parameters, "fitted": own, "shared": shared}
+
+
+def told(values: Mapping[str, Any], around: Mapping[str, Any]) -> Recommender:
     """The model that `told_of` tells of."""
     name = values.get("model")
     if name not in Recommender.known:
         raise ParameterError(f"Blend: {name!r} is no known model; import the module that defines it first")
     model = Recommender.known[name](**values["parameters"])
-    if values["fitted"]:
-        persistence.check_fitted(values["fitted"])
-        model._restore(dict(values["fitted"]))
+    fitted = {name: around[name] for name in values["shared"]} | values["fitted"]
+    if fitted:
+        persistence.check_fitted(fitted)
+        model._restore(fitted)
     return model
