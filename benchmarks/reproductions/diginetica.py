@@ -25,7 +25,6 @@ COMMON: Mapping[str, object] = {
 OPTIONS = [
     GRU4Rec(**COMMON, dropout=0.3),
     GRU4Rec(**COMMON, hidden_dim=192, dropout=0.4),
-    GRU4Rec(**COMMON, hidden_dim=192, dropout=0.4, loss="bpr-max", sample_alpha=0.3, bpr_regularization=0.9, elu=1.0),
 ]
 
 

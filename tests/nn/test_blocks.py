@@ -9,6 +9,7 @@ from torch import nn
 from recsys.nn.attention import CausalBlock
 from recsys.nn.graph import normalized_adjacency, propagate
 from recsys.nn.interactions import pairwise_interaction
+from recsys.nn.dropout import Dropout
 from recsys.nn.mlp import BatchNorm, mlp
 
 
@@ -204,8 +205,8 @@ def kinds(net):
 
 def test_all_layers_but_the_last_are_followed_by_norm_activation_and_dropout():
     net = mlp(4, 3, 2, dropout=0.3, activation=nn.Tanh, batch_norm=True)
-    assert kinds(net) == [nn.Linear, BatchNorm, nn.Tanh, nn.Dropout, nn.Linear]
-    assert net[3].p == 0.3
+    assert kinds(net) == [nn.Linear, BatchNorm, nn.Tanh, Dropout, nn.Linear]
+    assert net[3].share == 0.3
     assert net[1].num_features == 3
     assert kinds(mlp(4, 3, 2)) == [nn.Linear, nn.ReLU, nn.Linear]
     assert kinds(mlp(4, 2, dropout=0.3, batch_norm=True)) == [nn.Linear]

@@ -45,9 +45,10 @@ def test_gradients_are_left_out_and_scaled_alike():
     assert 0 < int((x.grad == 0).sum()) < 1000
 
 
-def test_nothing_is_left_out_by_a_share_of_0_or_after_training():
+def test_nothing_is_left_out_by_a_share_of_0_or_after_training_and_all_by_1():
     x = torch.randn(100)
     assert torch.equal(drop(x, 0.0), x)
+    assert not drop(x, 1.0).any()
     layer = Dropout(0.5)
     assert not torch.equal(layer(x), x)
     assert torch.equal(layer.eval()(x), x)

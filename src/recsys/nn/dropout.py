@@ -46,6 +46,6 @@ def _dropped(x: Tensor, share: float, seed: int) -> Tensor:
 
 def drop(x: Tensor, share: float) -> Tensor:
     """Each number 0 with chance `share`, else 1 / (1 - share) times itself; the seed is torch's default generator's."""
-    if share == 0 or x.is_cuda or x.dtype not in (torch.float32, torch.float64):
+    if share in (0, 1) or x.is_cuda or x.dtype not in (torch.float32, torch.float64):
         return F.dropout(x, share)
     return _Drop.apply(x, share)  # type: ignore[return-value]

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recsys.nn.dropout import Dropout
+
 
 class BatchNorm(nn.BatchNorm1d):
     """Batch normalization; a batch of one row, which has no deviation, is normalized by the running statistics."""
@@ -46,7 +48,7 @@ def hidden_layers(
             layers.append(BatchNorm(fan_out))
         layers.append(activation())
         if dropout:
-            layers.append(nn.Dropout(dropout))
+            layers.append(Dropout(dropout))
     return nn.Sequential(*layers)
 
 

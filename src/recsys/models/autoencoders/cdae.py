@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from recsys.data import Dataset
 from recsys.embedding import Embedding
 from recsys.families import ProfileRecommender
+from recsys.nn.dropout import Dropout
 from recsys.nn.losses import entries, ragged_rows
 from recsys.nn.ragged import RaggedLinear
 from recsys.params import NonNegative, Positive, PositiveInt, UnitInterval
@@ -30,7 +31,7 @@ class CDAENet(nn.Module):
 
     def __init__(self, n_users: int, n_items: int, dim: int, dropout: float, *, user_node: bool, tied: bool):
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.first = RaggedLinear(n_items, dim)
         self.nodes = Embedding(n_users, dim, sparse=True) if user_node else None
         self.weight = None if tied else nn.Parameter(torch.empty(n_items, dim))
@@ -50,7 +51,7 @@ class CDAENet(nn.Module):
 
         `kept` (N,) are the corruption's multipliers, if given.
         """
-        values = self.bias.new_full(items.shape, float(self.dropout.p < 1)) if kept is None else kept
+        values = self.bias.new_full(items.shape, float(self.dropout.share < 1)) if kept is None else kept
         hidden = self.first(items, lengths, self.dropout(values) if kept is None else values)
         return torch.sigmoid(hidden if self.nodes is None else hidden + self.nodes(users))
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from recsys.families.profile import RatingProfileRecommender
+from recsys.nn.dropout import Dropout
 from recsys.nn.losses import ragged_rows
 from recsys.nn.mlp import linear
 from recsys.nn.ragged import RaggedLinear
@@ -35,7 +36,7 @@ class DeepRecNet(nn.Module):
 
     def __init__(self, n_items: int, hidden_dims: Sequence[int], dropout: float, *, tied: bool, last: bool):
         super().__init__()
-        self.dropout, self.last = nn.Dropout(dropout), last
+        self.dropout, self.last = Dropout(dropout), last
         self.first = RaggedLinear(n_items, hidden_dims[0])
         self.encoder = nn.ModuleList(linear(*dims) for dims in pairwise(hidden_dims))
         sizes = (*hidden_dims[::-1], n_items)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from recsys.families import ProfileRecommender
 from recsys.models.autoencoders.profiles import output_layer, unit_profiles
+from recsys.nn.dropout import Dropout
 from recsys.nn.losses import multinomial_loss
 from recsys.nn.ragged import RaggedLinear
 from recsys.params import Fraction, NonNegative, PositiveInt
@@ -21,7 +22,7 @@ class MultDAENet(nn.Module):
 
     def __init__(self, n_items: int, embedding_dim: int, dropout: float):
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.first = RaggedLinear(n_items, embedding_dim)
         self.output = output_layer(embedding_dim, n_items)
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from recsys.data import Dataset
 from recsys.families import ProfileRecommender
 from recsys.models.autoencoders.profiles import output_layer, unit_profiles
+from recsys.nn.dropout import Dropout
 from recsys.nn.losses import composite_log_prior, kl_loss, multinomial_loss, normal_log_density
 from recsys.nn.ragged import RaggedLinear
 from recsys.params import Fraction, NonNegative, Positive, PositiveInt
@@ -27,7 +28,7 @@ class MultVAEEncoder(nn.Module):
 
     def __init__(self, n_items: int, hidden_dims: Sequence[int], embedding_dim: int, dropout: float):
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         first, *rest = *hidden_dims, 2 * embedding_dim
         self.first = RaggedLinear(n_items, first)
         self.rest = tanh_layers(first, *rest)
