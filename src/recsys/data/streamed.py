@@ -21,7 +21,7 @@ from recsys.data.vocabulary import Vocabulary
 from recsys.errors import ParameterError, UnsupportedError
 from recsys.kernels.lookup import TextTable
 
-CHUNK_ROWS = 65_536
+CHUNK_ROWS = 16_384
 """Rows that are handed out at a time."""
 ROLES = ("rating", "label", "weight")
 WAY_OUT = "rows that fit into memory can be read into a frame for Dataset"

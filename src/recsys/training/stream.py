@@ -22,7 +22,7 @@ DEPTH = 2
 """Chunks that wait, read and shuffled, for the training loop."""
 POLL = 0.1
 """Seconds after which the background thread looks whether it is still wanted."""
-OUT_ROWS = 65_536
+OUT_ROWS = 16_384
 """Examples that leave a shuffle buffer at a time when it is emptied."""
 
 
