@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from recsys.nn.attention import CausalBlock
+from recsys.nn.dropout import Dropout
 from recsys.nn.graph import normalized_adjacency, propagate
 from recsys.nn.interactions import pairwise_interaction
-from recsys.nn.dropout import Dropout
 from recsys.nn.mlp import BatchNorm, mlp
 
 
