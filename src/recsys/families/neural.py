@@ -84,6 +84,11 @@ class NeuralRecommender(Recommender):
         """What moves the network's parameters."""
         return make_optimizers(net, "adam", self.learning_rate, self.weight_decay)
 
+    @property
+    def _rate(self) -> str:
+        """The hyperparameter that is the optimizers' learning rate."""
+        return "learning_rate"
+
     def _share_of_rate(self, examples: Any) -> Callable[[int], float] | None:
         """The share of the learning rate that each step, from 0, over these examples is taken with; None is all of it."""
         return None
@@ -130,6 +135,7 @@ class NeuralRecommender(Recommender):
             device=device,
             processes=processes,
             name=type(self).__name__,
+            rate=self._rate,
         )
         check = None if validation is None else lambda: self._validation_score(metric, validation)
         self.training_log_ = trainer.run(self.module_, examples, self._loss, check)

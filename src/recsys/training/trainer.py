@@ -110,6 +110,8 @@ class Trainer:
     """Those that train together; the first one shows progress and writes checkpoints."""
     name: str = "Training"
     """What the progress bar and errors call the run."""
+    rate: str = "learning_rate"
+    """What errors call the learning rate."""
 
     def run(
         self,
@@ -229,7 +231,7 @@ class Trainer:
             rate = optimizers[0].param_groups[0][HEIGHT]
             raise TrainingError(
                 f"{self.name}: the {what} became NaN or infinite in epoch {row['epoch']} with "
-                f"learning_rate={rate:g}; lower it, or look for extreme values in the data"
+                f"{self.rate}={rate:g}; lower it, or look for extreme values in the data"
             )
 
     def _compare(self, net: nn.Module, run: Run, row: dict[str, float]) -> None:

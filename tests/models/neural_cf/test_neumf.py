@@ -10,6 +10,7 @@ from tests.models.neural_cf.tastes import gmf_logit, quick, taste_frame, tower_l
 import recsys
 from recsys import GMF, NCFMLP, NeuMF
 from recsys.embedding import Embedding
+from recsys.errors import TrainingError
 from recsys.models.neural_cf.gmf import GMFNet
 from recsys.models.neural_cf.mlp import NCFMLPNet
 from recsys.models.neural_cf.neumf import NeuMFNet
@@ -145,3 +146,9 @@ def test_a_killed_fit_goes_on_to_the_same_model(tmp_path: Path, monkeypatch: pyt
             one().fit(taste_frame())
     resumed = one().fit(taste_frame())
     np.testing.assert_array_equal(resumed.predict(USERS, ITEMS), whole.predict(USERS, ITEMS))
+
+
+def test_a_descent_that_diverges_names_its_rate() -> None:
+    wild = quick(NeuMF, pretrain=True, epochs=3, descent_rate=1e30, **SMALL)
+    with pytest.raises(TrainingError, match=r"NeuMF: the (loss|weights) became NaN .* descent_rate=1e\+30"):
+        wild.fit(taste_frame())

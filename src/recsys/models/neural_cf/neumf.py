@@ -94,6 +94,10 @@ class NeuMF(NCFRecommender):
             return super()._optimizers(net)
         return make_optimizers(net, "sgd", self.descent_rate, self.weight_decay)
 
+    @property
+    def _rate(self) -> str:
+        return "descent_rate" if self.pretrain else "learning_rate"
+
     def _train(self, data: Dataset, validation: Dataset | None, device: torch.device) -> None:
         self.pretraining_log_ = None
         if self.pretrain:
