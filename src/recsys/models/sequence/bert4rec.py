@@ -132,6 +132,8 @@ class BERT4Rec(SequenceRecommender):
     """Whether the learning rate then stays, or falls to 0 over all `epochs`, as in the authors' code."""
     batch_size: PositiveInt = 128
     """Windows a step."""
+    epochs: PositiveInt = 200
+    """Passes over the windows, at most; with fewer, as third-party versions have them, it is far from what it can be."""
 
     def _network(self) -> BERT4RecNet:
         if self.embedding_dim % self.n_heads:
