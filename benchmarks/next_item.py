@@ -54,7 +54,9 @@ def trained(model: Recommender, parts: Parts) -> Recommender:
     folder = os.environ.get("RECSYS_CHECKPOINTS")
     name = f"{zlib.crc32(repr(model).encode()):08x}.ckpt"
     model = model.clone(checkpoint=str(Path(folder, name))) if folder else model.clone()
-    return model.fit(parts.fit, validation_data=parts.validation)
+    model.fit(parts.fit, validation_data=parts.validation)
+    # A page names the model, not a folder of this machine.
+    return model.set_params(checkpoint=None)
 
 
 def best_of(models: Sequence[Recommender], parts: Parts) -> Recommender:
