@@ -71,6 +71,12 @@ def best_of(models: Sequence[Recommender], parts: Parts) -> Recommender:
     return max(fits, key=lambda one: one.training_log_[one.monitor].max())
 
 
+def evaluated(model: Recommender, parts: Parts) -> Row:
+    """A model that is fitted on all known items, and its figures on the test items."""
+    found = recsys.evaluate(model, parts.test, metrics=METRICS)
+    return {"model": repr(model), **cells([[found[name] for name in METRICS]])}
+
+
 def measured(model: Recommender, parts: Parts) -> list[float]:
     """HR@10 and NDCG@10 of a fitted sequence model on the test items."""
     lists = model.recommend(history=parts.known.to_frame(), k=10, on_unknown="skip")

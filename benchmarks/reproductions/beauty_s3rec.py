@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from next_item import METRICS, Parts, cells, row
+from next_item import Parts, evaluated, row
 from reproduce import Row
 
-import recsys
 from recsys import Dataset, Popular, SASRec
 
 TITLE = "Next item on Amazon Beauty, 22,363 users"
@@ -22,8 +21,7 @@ and standard deviation over three seeds."""
 
 def run() -> Iterator[Row]:
     parts = Parts.of(interactions())
-    found = recsys.evaluate(Popular().fit(parts.known), parts.test, metrics=METRICS)
-    yield {"model": "Popular()", **cells([[found[name] for name in METRICS]])}
+    yield evaluated(Popular().fit(parts.known), parts)
     model = SASRec(
         loss="softmax", embedding_dim=64, max_len=50, dropout=0.5, batch_size=128, learning_rate=0.001, epochs=60,
         patience=5, monitor="ndcg@10",

@@ -4,10 +4,8 @@ import itertools
 from collections.abc import Iterator
 
 import next_item
-from next_item import METRICS
 from reproduce import Row, best_of
 
-import recsys
 from recsys import EASE, FPMC, Popular, SASRec
 
 TITLE = "Next item on MovieLens 1M"
@@ -28,8 +26,7 @@ def run() -> Iterator[Row]:
         (EASE(regularization=v) for v in (250.0, 500.0, 1000.0, 2000.0)), parts.fit, parts.validation, "ndcg@10"
     )
     for model in (Popular(), ease):
-        found = recsys.evaluate(model.fit(parts.known), parts.test, metrics=METRICS)
-        yield {"model": repr(model), **next_item.cells([[found[name] for name in METRICS]])}
+        yield next_item.evaluated(model.fit(parts.known), parts)
     yield markov(parts)
     model = SASRec(
         loss="softmax", embedding_dim=64, max_len=200, dropout=0.2, batch_size=128, learning_rate=0.001,
@@ -47,5 +44,4 @@ def markov(parts: next_item.Parts) -> Row:
     best = max(fits, key=lambda one: one.training_log_[MONITOR].max())
     epochs = int(best.training_log_[MONITOR].idxmax()) + 1
     model = best.clone(epochs=epochs, patience=None).fit(parts.known)
-    found = recsys.evaluate(model, parts.test, metrics=METRICS)
-    return {"model": repr(model), **next_item.cells([[found[name] for name in METRICS]]), "epochs": str(epochs)}
+    return {**next_item.evaluated(model, parts), "epochs": str(epochs)}

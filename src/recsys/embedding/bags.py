@@ -24,7 +24,7 @@ class _BagSums(torch.autograd.Function):
     def forward(ctx: Any, codes: Tensor, offsets: Tensor, weights: Tensor, weight: Tensor, spare: int | None) -> Tensor:
         ctx.save_for_backward(codes, offsets, weights)
         ctx.shape = weight.shape
-        return _sums(codes, offsets, weights, weight, spare, sparse=False)
+        return _looked_up(codes, offsets, weights, weight, spare, sparse=False)
 
     @staticmethod
     @once_differentiable
@@ -37,7 +37,7 @@ class _BagSums(torch.autograd.Function):
         return None, None, None, out, None
 
 
-def _sums(
+def _looked_up(
     codes: Tensor, offsets: Tensor, weights: Tensor, weight: Tensor, spare: int | None, *, sparse: bool
 ) -> Tensor:
     return F.embedding_bag(
@@ -89,7 +89,7 @@ class EmbeddingBag(nn.Module):
         plain = weight.dtype in (torch.float32, torch.float64) and not weights.requires_grad
         if on_cpu and plain and not self.table.sparse:
             return _BagSums.apply(*parts)  # type: ignore[return-value]
-        return _sums(*parts, sparse=self.table.sparse)
+        return _looked_up(*parts, sparse=self.table.sparse)
 
     def _norm(self, codes: Tensor, lengths: Tensor, weights: Tensor) -> Tensor:
         """What the sum is divided by, (B,); 1 where that would be 0."""

@@ -42,6 +42,16 @@ def _add_basket(b, events, start, stop, share, out):  # pragma: no cover
 
 
 @njit(cache=True, nogil=True, **FAST)
+def _step(p, b, q, u, i, j, events, begin, end, share, pull, query, for_user, for_basket, keep):  # pragma: no cover
+    """Pull user and basket along q_i - q_j, item i towards the query and j away, all by the old vectors."""
+    step_row(p, u, pull, for_user, keep)
+    for place in range(begin, end):
+        step_row(b, np.int64(events[place]), pull * share, for_basket, keep)
+    step_row(q, i, pull, query, keep)
+    step_row(q, j, -pull, query, keep)
+
+
+@njit(cache=True, nogil=True, **FAST)
 def markov_epoch(
     start, stop, seed, user_of, events, starts, stops, indptr, liked, proposals, n_items, p, b, q,
     rate, penalty, hardest_of,
@@ -84,14 +94,9 @@ def markov_epoch(
             total -= min(x, np.float32(0))
             product *= 1.0 + e
             steps += 1
-            # All by the old vectors.
             difference[:] = 0
             add_row(q, i, one, difference)
             add_row(q, j, -one, difference)
-            step_row(p, u, rate * pull, for_user, keep)
-            for place in range(begin, end):
-                step_row(b, np.int64(events[place]), rate * pull * share, for_basket, keep)
-            step_row(q, i, rate * pull, query, keep)
-            step_row(q, j, -rate * pull, query, keep)
+            _step(p, b, q, u, i, j, events, begin, end, share, rate * pull, query, for_user, for_basket, keep)
         total += np.log(product)  # one logarithm a block: the sum of ln(1 + e)
     return total, steps

@@ -69,11 +69,9 @@ class CausalBlock(nn.Module):
         source = x if self.variant == "official" else normed
         if last is not None:
             x, normed = (at_places(one, last[:, None]) for one in (x, normed))
-        dropout, parts = (
-            self.dropout if self.training else 0.0,
-            (self.query(normed), self.key(source), self.value(source)),
-        )
+        parts = self.query(normed), self.key(source), self.value(source)
         heads = [split_heads(part, self.n_heads) for part in parts]
+        dropout = self.dropout if self.training else 0.0
         if last is None:
             attended = causal_attention(*heads, dropout)
         else:
