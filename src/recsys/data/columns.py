@@ -160,5 +160,12 @@ def pick(values: NDArray[Any], rows: NDArray[np.integer], known: NDArray[np.bool
 def take_ragged(indptr: NDArray[Any], codes: NDArray[Any], rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Ragged rows at some places; row -1 is empty."""
     starts, lengths = np.concatenate([indptr[:-1], [0]])[rows], np.concatenate([np.diff(indptr), [0]])[rows]
-    fresh = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return fresh, codes[np.repeat(starts - fresh[:-1], lengths) + np.arange(fresh[-1])]
+    fresh, places = runs(starts, lengths)
+    return fresh, codes[places]
+
+
+def runs(starts: NDArray[Any], lengths: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Runs of places from `starts` (n,) on, `lengths` (n,) long, behind each other: where each begins (n + 1,), and all."""
+    indptr = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=indptr[1:])
+    return indptr, np.repeat(starts - indptr[:-1], lengths) + np.arange(indptr[-1])

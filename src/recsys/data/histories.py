@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from recsys.data.columns import Features
+from recsys.data.columns import Features, runs
 from recsys.errors import DataError
 
 
@@ -100,10 +100,7 @@ class Histories:
             return self._taken(np.array([0, only.stop - only.start]), only)
         # Of the rows asked for alone: one user's list must not cost a pass over all users.
         lengths = np.where(rows >= 0, self.indptr[rows + 1] - self.indptr[rows], 0)
-        indptr = np.zeros(len(rows) + 1, np.int64)
-        np.cumsum(lengths, out=indptr[1:])
-        at = np.repeat(self.indptr[rows] - indptr[:-1], lengths) + np.arange(indptr[-1])
-        return self._taken(indptr, at)
+        return self._taken(*runs(self.indptr[rows], lengths))
 
     def _taken(self, indptr: NDArray[np.int64], at: Any) -> "Histories":
         """The histories of some entries."""
@@ -128,9 +125,7 @@ class Histories:
         place = np.arange(len(differs)) * differs
         before = np.maximum.accumulate(place)[np.maximum(self.indptr[1:] - 1, 0)]
         starts = np.where((before >= self.indptr[:-1]) & differs[before], before + 1, self.indptr[:-1])
-        lengths = self.indptr[1:] - starts
-        indptr = np.append(0, np.cumsum(lengths)).astype(np.int64)
-        return self._taken(indptr, np.repeat(starts - indptr[:-1], lengths) + np.arange(indptr[-1]))
+        return self._taken(*runs(starts, self.indptr[1:] - starts))
 
     def matrix(self, n_items: int, values: str = "ones") -> Any:
         """Users x items, (n, I) float32, sorted indices.

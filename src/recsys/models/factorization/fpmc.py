@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from recsys.base import Query
 from recsys.data import Dataset, Histories
+from recsys.data.columns import runs
 from recsys.errors import DataError
 from recsys.kernels.markov_sgd import markov_epoch
 from recsys.kernels.rows import new_table
@@ -160,8 +161,7 @@ def last_baskets(history: Histories, per: Literal["items", "sessions"], n_last: 
     edges, firsts = basket_edges(history, per)
     starts = edges[np.maximum(firsts[1:] - n_last, firsts[:-1])]
     lengths = history.indptr[1:] - starts
-    indptr = np.append(0, np.cumsum(lengths))
-    at = np.repeat(starts - indptr[:-1], lengths) + np.arange(indptr[-1])
+    indptr, at = runs(starts, lengths)
     shares = np.repeat(1 / np.maximum(lengths, 1), lengths).astype(np.float32)
     table: Any = sp.csr_matrix((shares, history.items[at], indptr), shape=(len(history), n_items))
     return table
