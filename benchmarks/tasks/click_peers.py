@@ -15,7 +15,7 @@ import numpy as np
 from speed import Contender, Measures
 
 from tasks import clicks, common
-from tasks.clicks import Setting
+from tasks.clicks import Progress, Setting
 
 LISTED = "peers-fields"
 
@@ -39,7 +39,9 @@ def feature_map(scratch: Path, setting: Setting) -> Any:
     return found
 
 
-def fuxictr_model(features: Any, setting: Setting, kind: str, scratch: Path, seconds: list[float]) -> Any:
+def fuxictr_model(
+    features: Any, setting: Setting, kind: str, scratch: Path, progress: Progress, rows: dict[str, Any]
+) -> Any:
     """A network of its layers in its base class: its wheel has no models."""
     import torch
     from fuxictr.pytorch.layers import CrossNetV2, FactorizationMachine, FeatureEmbedding, MLP_Block
@@ -71,7 +73,8 @@ def fuxictr_model(features: Any, setting: Setting, kind: str, scratch: Path, sec
         def train_epoch(self, data_generator: Any) -> None:
             start = time.perf_counter()
             super().train_epoch(data_generator)
-            seconds.append(time.perf_counter() - start)
+            seconds = time.perf_counter() - start
+            self._stop_training = progress.done(seconds, lambda part: self.predict(rows[part]))
 
         def load_weights(self, checkpoint: str) -> None:
             """Without validation data there is no better epoch to go back to."""
@@ -88,15 +91,15 @@ def fuxictr(setting: Setting, kind: str) -> Callable[[Path], Measures]:
         torch.manual_seed(0)
         features = feature_map(scratch, setting)
         # In the process that trains, as ours are read.
-        train, _, test = RankDataLoader(
-            features, train_data=str(scratch / f"{setting.data}-train.npz"),
-            test_data=str(scratch / f"{setting.data}-test.npz"), batch_size=setting.batch_size, num_workers=0,
+        files = {part: scratch / f"{setting.data}-{part}.npz" for part in ("train", "valid", "test")}
+        train, valid, test = RankDataLoader(
+            features, **{f"{part}_data": str(file) for part, file in files.items() if file.exists()},
+            batch_size=setting.batch_size, num_workers=0,
         )  # fmt: skip
-        seconds: list[float] = []
-        model = fuxictr_model(features, setting, kind, scratch, seconds)
-        model.fit(train, epochs=setting.epochs)
-        labels = clicks.load(scratch, setting.data, "test")["label"]
-        return clicks.report(seconds, train.num_samples, labels, model.predict(test))
+        progress = Progress(scratch, setting)
+        model = fuxictr_model(features, setting, kind, scratch, progress, {"valid": valid, "test": test})
+        model.fit(train, epochs=setting.most_epochs)
+        return progress.report()
 
     return run
 
@@ -110,27 +113,30 @@ def deepctr(setting: Setting, kind: str) -> Callable[[Path], Measures]:
         from deepctr_torch.callbacks import Callback
 
         clicks.threads()
-        marks: list[float] = []
+        progress = Progress(scratch, setting)
 
         class Clock(Callback):
             def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-                marks.append(time.perf_counter())
+                self.start = time.perf_counter()
 
             def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-                marks.append(time.perf_counter())
+                self.model.stop_training = progress.done(time.perf_counter() - self.start, scores)
+
+        def scores(part: str) -> np.ndarray:
+            rows = clicks.load(scratch, setting.data, part)
+            del rows["label"]
+            return model.predict(rows, setting.batch_size)[:, 0]
 
         model = deepctr_model(scratch, setting, kind)
         model.compile(torch.optim.Adam(model.parameters(), setting.learning_rate), "binary_crossentropy")
-        train, test = (clicks.load(scratch, setting.data, part) for part in ("train", "test"))
+        train = clicks.load(scratch, setting.data, "train")
         labels = train.pop("label").astype(np.float32)
         with quiet():
             model.fit(
-                train, labels, batch_size=setting.batch_size, epochs=setting.epochs, verbose=0, callbacks=[Clock()]
-            )
-        wanted = test.pop("label")
-        scores = model.predict(test, setting.batch_size)[:, 0]
-        seconds = [end - start for start, end in zip(marks[::2], marks[1::2], strict=True)]
-        return clicks.report(seconds, len(labels), wanted, scores)
+                train, labels, batch_size=setting.batch_size, epochs=setting.most_epochs, verbose=0,
+                callbacks=[Clock()],
+            )  # fmt: skip
+        return progress.report()
 
     return run
 
@@ -179,16 +185,19 @@ def recbole(setting: Setting, kind: str) -> Callable[[Path], Measures]:
         # It writes its logs into the folder that it is called in.
         with contextlib.chdir(scratch), quiet():
             config = Config(network.__name__, setting.data, config_dict=options(scratch, setting))
-            train, _, test = data_preparation(config, create_dataset(config))
+            train, valid, test = data_preparation(config, create_dataset(config))
             clicks.threads()
             torch.manual_seed(0)
             model = without_batch_norm(network(config, train.dataset))
             trainer = Trainer(config, model)
+            rows = {"valid": valid.dataset.inter_feat, "test": test.dataset.inter_feat}
+            progress = Progress(scratch, setting)
             # `fit` has no hook at the beginning of an epoch.
-            seconds = [common.seconds(partial(trainer._train_epoch, train, epoch)) for epoch in range(setting.epochs)]
-            rows = test.dataset.inter_feat
-            scores = recbole_scores(model, rows, setting.batch_size)
-        return clicks.report(seconds, len(train.dataset), rows["label"].numpy(), scores)
+            for epoch in range(setting.most_epochs):
+                seconds = common.seconds(partial(trainer._train_epoch, train, epoch))
+                if progress.done(seconds, lambda part: recbole_scores(model, rows[part], setting.batch_size)):
+                    break
+        return progress.report()
 
     return run
 
@@ -236,7 +245,7 @@ def options(scratch: Path, setting: Setting) -> dict[str, Any]:
 
 
 def write_atomic_files(scratch: Path, setting: Setting) -> None:
-    """The data in RecBole's own text files; its validation part is the head of the test part."""
+    """The data in RecBole's own text files; the head of the test part stands in for a validation part."""
     import pandas as pd
 
     folder = scratch / "atomic" / setting.data
@@ -244,7 +253,9 @@ def write_atomic_files(scratch: Path, setting: Setting) -> None:
         return
     folder.mkdir(parents=True)
     fields = clicks.load_fields(scratch, setting.data)
-    for part, source, n in (("train", "train", None), ("valid", "test", 1000), ("test", "test", None)):
+    has_valid = (scratch / f"{setting.data}-valid.npz").exists()
+    valid = ("valid", "valid", None) if has_valid else ("valid", "test", 1000)
+    for part, source, n in (("train", "train", None), valid, ("test", "test", None)):
         columns = clicks.load(scratch, setting.data, source)
         frame = pd.DataFrame({f"{field.name}:token": columns[field.name][:n] for field in fields if field.width == 1})
         for field in fields:

@@ -1,8 +1,8 @@
 """What the tasks of click models share: data sets as columns of codes, the clock of an epoch, bare matrix products.
 
-A data set lies in the scratch folder as `NAME-train.npz` and `NAME-test.npz`, a column a field and "label", and
-`NAME.json`, the fields. Codes of categories begin at 0; those of tags at 1, with 0 behind the last tag of a row.
-Peers import this too.
+A data set lies in the scratch folder as `NAME-PART.npz`, a column a field and "label", for the parts "train", "test"
+and, if it has one, "valid", and `NAME.json`, the fields. Codes of categories begin at 0; those of tags at 1, with 0
+behind the last tag of a row. Peers import this too.
 """
 
 import itertools
@@ -34,7 +34,11 @@ class Field(NamedTuple):
 
 @dataclass(frozen=True)
 class Setting:
-    """What is trained on, and the sizes and the rate that all contenders share. The first epoch is not timed."""
+    """What is trained on, and the sizes and the rate that all contenders share.
+
+    Of so many epochs the first is not timed. Data with a validation part is then trained on off the clock, until
+    `patience` epochs have not been better on it, `most_epochs` at most.
+    """
 
     data: str
     embedding_dim: int
@@ -42,6 +46,8 @@ class Setting:
     batch_size: int = 4096
     learning_rate: float = 0.001
     epochs: int = 3
+    patience: int = 2
+    most_epochs: int = 30
 
     def layers(self, kind: str, n_fields: int) -> list[tuple[int, int]]:
         """Inputs and outputs of the matrices of "DeepFM" or "DCN"."""
@@ -85,9 +91,36 @@ def cost(seconds: float, n_rows: int) -> Measures:
     return {COST: 1e6 * seconds / n_rows, "rows/s": n_rows / seconds}
 
 
-def report(seconds: Sequence[float], n_rows: int, labels: np.ndarray, scores: np.ndarray) -> Measures:
-    """From the seconds of all epochs and the scores of the test rows."""
-    return {**cost(statistics.mean(seconds[1:]), n_rows), ERROR: 1 - auc(labels, scores)}
+class Progress:
+    """What an epoch after the other gives: its seconds, and the test figure of the one that is best on the validation part.
+
+    Without a validation part that is the last timed one.
+    """
+
+    def __init__(self, scratch: Path, setting: Setting):
+        self.setting, self.n_rows = setting, len(load(scratch, setting.data, "train")["label"])
+        has_valid = (scratch / f"{setting.data}-valid.npz").exists()
+        self.valid = load(scratch, setting.data, "valid")["label"] if has_valid else None
+        self.test = load(scratch, setting.data, "test")["label"]
+        self.seconds: list[float] = []
+        self.best, self.best_epoch, self.error = 0.0, 0, 1.0
+
+    def done(self, seconds: float, score: Callable[[str], np.ndarray]) -> bool:
+        """Take in an epoch, with what scores the rows of a part after it; whether it was the last."""
+        self.seconds.append(seconds)
+        epoch, setting = len(self.seconds), self.setting
+        if self.valid is None:
+            if epoch == setting.epochs:
+                self.best_epoch, self.error = epoch, 1 - auc(self.test, score("test"))
+            return epoch == setting.epochs
+        value = auc(self.valid, score("valid"))
+        if value > self.best:
+            self.best, self.best_epoch, self.error = value, epoch, 1 - auc(self.test, score("test"))
+        return epoch >= setting.epochs and (epoch - self.best_epoch >= setting.patience or epoch == setting.most_epochs)
+
+    def report(self) -> Measures:
+        timed = self.seconds[1 : self.setting.epochs]
+        return {**cost(statistics.mean(timed), self.n_rows), ERROR: self.error, "epochs": self.best_epoch}
 
 
 def threads() -> None:
@@ -133,19 +166,23 @@ def bars(ours: str, products: str, peers: Sequence[str]) -> list[Bar]:
 def ours(
     setting: Setting, kind: str, dataset: Callable[[Path, str], Any], **options: Any
 ) -> Callable[[Path], Measures]:
-    """Fit by the public call; the log of the fit has the seconds of each epoch."""
+    """Fit by the public call, once on the clock and once with the validation part, by which the fit stops."""
 
     def run(scratch: Path) -> Measures:
         import recsys
 
         threads()
-        train, test = (dataset(scratch, part) for part in ("train", "test"))
+        train, valid, test = (dataset(scratch, part) for part in ("train", "valid", "test"))
         model = getattr(recsys, kind)(
             embedding_dim=setting.embedding_dim, hidden_dims=setting.hidden_dims, dropout=0.0,
             batch_size=setting.batch_size, learning_rate=setting.learning_rate, epochs=setting.epochs,
             device="cpu", verbose=0, **options,
-        ).fit(train)  # fmt: skip
-        seconds = model.training_log_["seconds"].tolist()
-        return report(seconds, len(train), test.labels, model.predict(test.to_frame()))
+        )  # fmt: skip
+        seconds = model.fit(train).training_log_["seconds"].iloc[1:].mean()
+        model.set_params(epochs=setting.most_epochs, monitor="auc", patience=setting.patience)
+        model.fit(train, validation_data=valid)
+        error = 1 - auc(test.labels, model.predict(test.to_frame()))
+        best_epoch = int(model.training_log_["auc"].idxmax()) + 1
+        return {**cost(float(seconds), len(train)), ERROR: error, "epochs": best_epoch}
 
     return run

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from recsys import persistence, request
 from recsys.data import Dataset, Features, Histories, StreamedDataset, frames
+from recsys.data.features import encode_rows
 from recsys.data.growth import grown_columns, grown_features
 from recsys.errors import DataError, LoadError, NotFittedError, ParameterError, UnsupportedError
 from recsys.kernels.memory import keep_freed_blocks
@@ -207,10 +208,17 @@ class Recommender(Parametrized, ABC):
     def predict(self, users: Any, items: Any = None) -> NDArray[np.float32]:
         """Score of each row of a frame, or of each pair of `users` and `items`: float32 (n,).
 
-        An unknown user or item contributes nothing to its score; it raises nothing.
+        A model that reads contexts needs their columns in the frame; pairs have none. An unknown user or item
+        contributes nothing to its score; it raises nothing.
         """
         self._check_fitted()
-        return self.predict_codes(*self._pair_codes(users, items))
+        if items is not None or self.context_ is None or not self.reads_context:
+            return self.predict_codes(*self._pair_codes(users, items))
+        context = encode_rows(users, self.context_)
+        if self.users_ is None:
+            nobody = np.full(len(context), -1)
+            return self.predict_codes(nobody, nobody, context)
+        return self.predict_codes(*self._pair_codes(users, None), context)
 
     def _pair_codes(self, users: Any, items: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         names = self._names()

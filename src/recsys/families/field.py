@@ -15,7 +15,6 @@ from torch.optim import Optimizer
 
 from recsys.base import Query
 from recsys.data import Dataset, Features, StreamedDataset
-from recsys.data.features import encode_rows
 from recsys.data.growth import recoded
 from recsys.data.streamed import Rows
 from recsys.embedding import FieldEmbedding
@@ -321,18 +320,6 @@ class FieldRecommender(NeuralRecommender):
         return np.clip(scores + np.float32(self.mean_), self.low_, self.high_).astype(np.float32)
 
     # -- scores ------------------------------------------------------------------------------------------------------
-
-    def predict(self, users: Any, items: Any = None) -> NDArray[np.float32]:
-        """Score of each row of a frame with the training data's columns, or of pairs of users and items: float32 (n,)."""
-        self._check_fitted()
-        if self.context_ is None or items is not None:
-            return super().predict(users, items)
-        context = encode_rows(users, self.context_)
-        if self.users_ is None:
-            nobody = np.full(len(context), -1)
-            return self.predict_codes(nobody, nobody, context)
-        user_codes, item_codes = self._pair_codes(users, None)
-        return self.predict_codes(user_codes, item_codes, context)
 
     def _score_pairs(self, query: Query, items: NDArray[np.int64]) -> NDArray[np.float32]:
         users, catalog = self._tables

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from recsys import persistence
 from recsys.base import Query, Recommender
 from recsys.data import Dataset, Features
-from recsys.data.features import encode_rows
 from recsys.errors import DataError, NotFittedError, ParameterError, UnsupportedError
 from recsys.evaluation.full import list_figure, refuse_nan
 from recsys.evaluation.truth import Truth, find_truth, refuse_ungraded
@@ -198,13 +197,6 @@ class Blend(Recommender):
         indptr = np.searchsorted(row, np.arange(len(query) + 1))
         scores = np.stack([table[row, items] for table in tables])
         return top_k_mixes(scores, items, indptr, grid.astype(np.float32), k, self._threads())
-
-    def predict(self, users: Any, items: Any = None) -> NDArray[np.float32]:
-        """Score of each row of a frame, with its context if all models read that, or of pairs: float32 (n,)."""
-        self._check_fitted()
-        if self.context_ is None or items is not None or not self.reads_context:
-            return super().predict(users, items)
-        return self.predict_codes(*self._pair_codes(users, None), encode_rows(users, self.context_))
 
     # -- scores ------------------------------------------------------------------------------------------------------
 
