@@ -41,11 +41,14 @@ GRIDS: Mapping[str, tuple[Sequence[FieldRecommender], str]] = {
         "0.9841 / 0.1490",
     ),
     "DCN, version 1": (
-        [DCN(**DEEP, version=1, n_layers=3, dropout=0.2, embedding_decay=decay) for decay in (0.05, 0.1)],
+        [DCN(**DEEP, version=1, n_layers=3, init_std=0.1, dropout=0.2, embedding_decay=decay) for decay in (0.05, 0.1)],
         "0.9839 / 0.1527",
     ),
     "DCN, version 2": (
-        [DCN(**DEEP, version=2, n_layers=4, dropout=dropout, embedding_decay=0.1) for dropout in (0.2, 0.4)],
+        [
+            DCN(**DEEP, version=2, n_layers=4, init_std=0.1, dropout=dropout, embedding_decay=0.1)
+            for dropout in (0.2, 0.4)
+        ],
         "0.9845 / 0.1491",
     ),
     "DLRM": (

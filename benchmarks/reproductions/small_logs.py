@@ -54,14 +54,17 @@ def models(crosses: Sequence[Sequence[str]]) -> Mapping[str, Sequence[FieldRecom
         ],
         "WideDeep": [WideDeep(**wide, embedding_decay=decay) for decay in (0.003, 0.01, 0.03)],
         "DCN, version 1": [
-            DCN(**TINY, version=1, embedding_decay=0.003),
-            DCN(**DEEP, version=1, embedding_decay=0.003),
-            *(DCN(**{**DEEP, "dropout": 0.6}, version=1, embedding_decay=decay) for decay in (0.003, 0.01)),
+            DCN(**TINY, init_std=0.1, version=1, embedding_decay=0.003),
+            DCN(**DEEP, init_std=0.1, version=1, embedding_decay=0.003),
+            *(
+                DCN(**{**DEEP, "dropout": 0.6}, init_std=0.1, version=1, embedding_decay=decay)
+                for decay in (0.003, 0.01)
+            ),
         ],
         "DCN, version 2": [
-            DCN(**TINY, version=2, embedding_decay=0.003),
-            DCN(**SMALL, version=2, embedding_decay=0.003),
-            *(DCN(**DEEP, version=2, embedding_decay=decay) for decay in (0.01, 0.03)),
+            DCN(**TINY, init_std=0.1, version=2, embedding_decay=0.003),
+            DCN(**SMALL, init_std=0.1, version=2, embedding_decay=0.003),
+            *(DCN(**DEEP, init_std=0.1, version=2, embedding_decay=decay) for decay in (0.01, 0.03)),
         ],
         "DLRM": [
             DLRM(**size, interaction="cat", init_std=0.01, bottom_dims=(16,), embedding_decay=decay)

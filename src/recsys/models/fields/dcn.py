@@ -15,7 +15,7 @@ from recsys.families import FieldRecommender
 from recsys.families.field import FieldNet, Parts
 from recsys.nn.cross import MatrixCross, MixCross, VectorCross
 from recsys.nn.mlp import both, hidden_layers, linear, product
-from recsys.params import Fraction, PositiveInt
+from recsys.params import Fraction, NonNegative, PositiveInt
 
 
 class DCNNet(FieldNet):
@@ -30,6 +30,7 @@ class DCNNet(FieldNet):
         hidden_dims: Sequence[int],
         *,
         stacked: bool,
+        init_std: float | None = None,
         dropout: float = 0.0,
         batch_norm: bool = False,
         sparse: bool = True,
@@ -37,8 +38,9 @@ class DCNNet(FieldNet):
         super().__init__()
         dim = len(sizes) * embedding_dim
         self.stacked = stacked
-        # All that the networks get are these vectors and their products: ten times smaller they start near a flat spot.
-        self.embedding = FieldEmbedding(sizes, embedding_dim, fields=slot_fields, std=0.1, sparse=sparse)
+        # Glorot & Bengio's for a layer that reads all fields' codes, one input a code.
+        std = max(0.01, (2 / (sum(sizes) + embedding_dim)) ** 0.5) if init_std is None else init_std
+        self.embedding = FieldEmbedding(sizes, embedding_dim, fields=slot_fields, std=std, sparse=sparse)
         self.cross = cross
         self.deep = hidden_layers(dim, *hidden_dims, dropout=dropout, batch_norm=batch_norm)
         hidden = hidden_dims[-1] if hidden_dims else dim
@@ -100,6 +102,10 @@ class DCN(FieldRecommender):
     """Experts of version "mix"."""
     hidden_dims: tuple[PositiveInt, ...] = (400, 400, 400)
     """Widths of the deep network's hidden layers; () leaves the cross network alone."""
+    init_std: NonNegative | None = None
+    """Standard deviation of the vectors at the start; None is (2 / (n + embedding_dim))^1/2 for the n codes of all
+    fields, at least 0.01. All that the networks get are these vectors and their products: small ones begin near a flat
+    spot, large ones are noise that stays for long in rare codes."""
     dropout: Fraction = 0.0
     """Share of hidden units that a training step leaves out."""
     batch_norm: bool = False
@@ -108,7 +114,8 @@ class DCN(FieldRecommender):
     def _network(self) -> DCNNet:
         return DCNNet(
             self.field_sizes_, self.slot_fields_, self.embedding_dim, self._cross_network(), self.hidden_dims,
-            stacked=self.structure == "stacked", dropout=self.dropout, batch_norm=self.batch_norm, sparse=self._sparse,
+            stacked=self.structure == "stacked", init_std=self.init_std, dropout=self.dropout,
+            batch_norm=self.batch_norm, sparse=self._sparse,
         )  # fmt: skip
 
     def _cross_network(self) -> VectorCross | MatrixCross | MixCross:

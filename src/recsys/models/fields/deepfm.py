@@ -13,7 +13,7 @@ from recsys.families import FieldRecommender
 from recsys.families.field import FieldNet, Parts
 from recsys.nn.interactions import pairwise_interaction
 from recsys.nn.mlp import both, mlp, product
-from recsys.params import Fraction, PositiveInt
+from recsys.params import Fraction, NonNegative, PositiveInt
 
 
 class DeepFMNet(FieldNet):
@@ -26,6 +26,7 @@ class DeepFMNet(FieldNet):
         embedding_dim: int,
         hidden_dims: Sequence[int],
         *,
+        init_std: float = 1e-3,
         dropout: float = 0.0,
         batch_norm: bool = False,
         sparse: bool = True,
@@ -33,8 +34,7 @@ class DeepFMNet(FieldNet):
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(()))
         self.linear = FieldEmbedding(sizes, 1, fields=slot_fields, std=0.0, sparse=sparse)
-        # One step of Adam: a larger start is noise that short trainings do not make up for, above all in rare rows.
-        self.embedding = FieldEmbedding(sizes, embedding_dim, fields=slot_fields, std=1e-3, sparse=sparse)
+        self.embedding = FieldEmbedding(sizes, embedding_dim, fields=slot_fields, std=init_std, sparse=sparse)
         self.deep = mlp(len(sizes) * embedding_dim, *hidden_dims, 1, dropout=dropout, batch_norm=batch_norm)
 
     def embed(self, codes: Tensor, values: Tensor) -> Parts:
@@ -64,6 +64,9 @@ class DeepFM(FieldRecommender):
     """Length of each field's vector."""
     hidden_dims: tuple[PositiveInt, ...] = (400, 400, 400)
     """Widths of the deep network's hidden layers."""
+    init_std: NonNegative = 0.001
+    """Standard deviation of the vectors at the start: one step of Adam. A larger start is noise that short trainings do
+    not make up for, above all in rare rows."""
     dropout: Fraction = 0.5
     """Share of hidden units that a training step leaves out."""
     batch_norm: bool = False
@@ -71,6 +74,6 @@ class DeepFM(FieldRecommender):
 
     def _network(self) -> DeepFMNet:
         return DeepFMNet(
-            self.field_sizes_, self.slot_fields_, self.embedding_dim, self.hidden_dims,
+            self.field_sizes_, self.slot_fields_, self.embedding_dim, self.hidden_dims, init_std=self.init_std,
             dropout=self.dropout, batch_norm=self.batch_norm, sparse=self._sparse,
         )  # fmt: skip

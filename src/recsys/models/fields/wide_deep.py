@@ -50,13 +50,13 @@ class DeepPart(nn.Module):
         embedding_dim: int,
         hidden_dims: Sequence[int],
         *,
+        init_std: float = 0.1,
         dropout: float = 0.0,
         batch_norm: bool = False,
         sparse: bool = True,
     ):
         super().__init__()
-        # All that the network gets are these vectors: ten times smaller it starts near a flat spot.
-        self.embedding = FieldEmbedding(sizes, embedding_dim, fields=slot_fields, std=0.1, sparse=sparse)
+        self.embedding = FieldEmbedding(sizes, embedding_dim, fields=slot_fields, std=init_std, sparse=sparse)
         self.network = mlp(len(sizes) * embedding_dim, *hidden_dims, 1, dropout=dropout, batch_norm=batch_norm)
 
 
@@ -131,6 +131,9 @@ class WideDeep(FieldRecommender):
     """Length of each field's vector in the deep part."""
     hidden_dims: tuple[PositiveInt, ...] = (256, 128, 64)
     """Widths of the deep network's hidden layers."""
+    init_std: NonNegative = 0.1
+    """Standard deviation of the vectors at the start: all that the deep network gets, which learns slowly from small
+    ones."""
     dropout: Fraction = 0.0
     """Share of hidden units that a training step leaves out."""
     batch_norm: bool = False
@@ -151,7 +154,7 @@ class WideDeep(FieldRecommender):
         fields, sparse = (self.field_sizes_, self.slot_fields_), self._sparse
         wide = WidePart(*fields, self._crossed_fields(), buckets=self.cross_buckets, sparse=sparse)
         deep = DeepPart(
-            *fields, self.embedding_dim, self.hidden_dims,
+            *fields, self.embedding_dim, self.hidden_dims, init_std=self.init_std,
             dropout=self.dropout, batch_norm=self.batch_norm, sparse=sparse,
         )  # fmt: skip
         return WideDeepNet(wide if self.part != "deep" else None, deep if self.part != "wide" else None)

@@ -1,0 +1,18 @@
+from typing import Any
+
+import pytest
+from tests.models.fields.truth import as_data, truth_table
+
+from recsys import DCN, DLRM, FM, DeepFM, WideDeep
+
+
+@pytest.mark.parametrize("cls", [FM, DeepFM, WideDeep, DCN, DLRM])
+def test_vectors_start_with_the_deviation_that_is_asked_for(cls: Any) -> None:
+    def start(std: float) -> float:
+        model = cls(embedding_dim=500, init_std=std, epochs=1, learning_rate=1e-12, verbose=0, device="cpu")
+        net = model.fit(as_data(truth_table(2))).module_
+        table = (net.deep if cls is WideDeep else net).embedding.table
+        return float(table.vectors.detach().std())
+
+    assert start(0.0) < 1e-9
+    assert start(0.3) == pytest.approx(0.3, rel=0.05)
