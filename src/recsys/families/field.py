@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from copy import deepcopy
 from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple, Self
@@ -29,6 +30,7 @@ from recsys.embedding.sharded import (
 from recsys.errors import DataError, UnsupportedError
 from recsys.families.neural import NeuralRecommender
 from recsys.families.slots import Slots, Table, at, column_width, joined, unknown
+from recsys.nn.compiled import compiled
 from recsys.params import NonNegative, PositiveInt
 from recsys.training import Examples, Negatives, Processes, StreamedExamples, join, make_optimizers, seeded
 from recsys.training.optimizers import Rule
@@ -163,6 +165,10 @@ class FieldRecommender(NeuralRecommender):
     """Under `torchrun`, whether each process holds all tables or TorchRec's planner spreads them: "auto" where it can
     and they take more than 1 GiB, "planner" always. Needs `pip install "recsys[distributed]"`."""
 
+    compiled: bool = False
+    """Whether training compiles the network behind its tables (`torch.compile`), which takes seconds: for GPUs whose
+    small steps wait for Python. On a CPU epochs take as long as before."""
+
     target_: str
     field_sizes_: tuple[int, ...]
     slot_fields_: tuple[int, ...]
@@ -232,6 +238,11 @@ class FieldRecommender(NeuralRecommender):
         return [*made, ShardedOptimizer(net, self.learning_rate, small)]
 
     def _train(self, data: Dataset, validation: Dataset | None, device: torch.device) -> None:
+        with compiled(self.module_, "head") if self.compiled else nullcontext():
+            self._train_tables(data, validation, device)
+
+    def _train_tables(self, data: Dataset, validation: Dataset | None, device: torch.device) -> None:
+        """Train, with the tables in every process or spread over them."""
         if not self._shards(join(device)):
             super()._train(data, validation, device)
             return
