@@ -50,13 +50,20 @@ def row(model: Recommender, parts: Parts, published: str, n_seeds: int = 1) -> R
 
 
 def trained(model: Recommender, parts: Parts) -> Recommender:
-    """A copy of a sequence model, fitted. One that was cut off goes on, if a folder for checkpoints is given."""
+    """A copy of a sequence model, fitted.
+
+    If a folder for checkpoints is given, a fit that was cut off goes on from there, and one that came to its end is not
+    made again.
+    """
     folder = os.environ.get("RECSYS_CHECKPOINTS")
-    name = f"{zlib.crc32(repr(model).encode()):08x}.ckpt"
-    model = model.clone(checkpoint=str(Path(folder, name))) if folder else model.clone()
-    model.fit(parts.fit, validation_data=parts.validation)
-    # A page names the model, not a folder of this machine.
-    return model.set_params(checkpoint=None)
+    if folder is None:
+        return model.clone().fit(parts.fit, validation_data=parts.validation)
+    path = Path(folder, f"{zlib.crc32(repr(model).encode()):08x}")
+    if not path.exists():
+        fitted = model.clone(checkpoint=f"{path}.ckpt").fit(parts.fit, validation_data=parts.validation)
+        # A page names the model, not a folder of this machine.
+        fitted.set_params(checkpoint=None).save(path)
+    return recsys.load(path)
 
 
 def best_of(models: Sequence[Recommender], parts: Parts) -> Recommender:

@@ -39,7 +39,8 @@ def measured(model: SASRec, parts: Parts, published: str) -> Row:
         fitted, parts.test, metrics=next_item.METRICS, candidates=("sampled", 100), history=history, random_state=0
     )
     among = {
-        f"{name} of 100": drawn[metric] for name, metric in zip(("HR@10", "NDCG@10"), next_item.METRICS, strict=True)
+        f"{name} of 100": drawn[f"{metric}(sampled-100)"]
+        for name, metric in zip(("HR@10", "NDCG@10"), next_item.METRICS, strict=True)
     }
     epochs = len(fitted.training_log_)
     return {"model": repr(model), **next_item.cells([whole]), **among, "epochs": epochs, "published": published}
