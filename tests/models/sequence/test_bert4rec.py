@@ -176,6 +176,8 @@ def test_the_learning_rate_rises_and_falls() -> None:
     assert share(100) == 0
     steady = BERT4Rec(**options)._share_of_rate(examples)
     assert [steady(0), steady(9), steady(99)] == pytest.approx([0.1, 1, 1])
+    late = BERT4Rec(**options, schedule="trapezoid")._share_of_rate(examples)
+    assert [late(0), late(9), late(50), late(75), late(100)] == pytest.approx([0.1, 1, 1, 0.5, 0])
 
 
 def test_a_saved_model_gives_the_same_lists_and_similar_items_leave_the_bias_out(tmp_path: Path) -> None:

@@ -128,8 +128,10 @@ class BERT4Rec(SequenceRecommender):
     """Norm that the gradient of a step is cut to; None leaves it as it is."""
     warmup_steps: NonNegativeInt = 100
     """Steps over which the learning rate rises to its height."""
-    schedule: Literal["constant", "linear"] = "constant"
-    """Whether the learning rate then stays, or falls to 0 over all `epochs`, as in the authors' code."""
+    schedule: Literal["constant", "linear", "trapezoid"] = "constant"
+    """Whether the learning rate then stays, falls to 0 over all `epochs`, as in the authors' code, or stays for half of
+    the epochs and falls to 0 over the others (Hägele et al., NeurIPS 2024). Where it falls, leave `patience` out: much
+    of the gain is in the last epochs."""
     batch_size: PositiveInt = 128
     """Windows a step."""
     epochs: PositiveInt = 200
@@ -162,7 +164,8 @@ class BERT4Rec(SequenceRecommender):
 
         def share(step: int) -> float:
             rise = min(1.0, (step + 1) / (self.warmup_steps + 1))
-            return rise if self.schedule == "constant" else rise * max(0.0, 1 - step / max(n_steps, 1))
+            left = max(0.0, 1 - step / max(n_steps, 1))
+            return rise * {"constant": 1.0, "linear": left, "trapezoid": min(1.0, 2 * left)}[self.schedule]
 
         return share
 
