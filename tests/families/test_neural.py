@@ -251,6 +251,29 @@ def test_how_much_is_shown_does_not_tell_runs_apart(tmp_path: Path, capfd: pytes
 # -- saving and moving -------------------------------------------------------------------------------------------------
 
 
+def test_what_could_not_be_loaded_is_not_saved(tmp_path: Path) -> None:
+    one = quick(Tables, embedding_dim=8).fit(groups())
+    one.set_params(embedding_dim=4)
+    with pytest.raises(
+        ParameterError, match=r"Tables: hyperparameters were changed since the fit.*fit the model again"
+    ):
+        one.save(tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+    one.set_params(embedding_dim=8, epochs=50).save(tmp_path / "model")
+    np.testing.assert_array_equal(scores_of(recsys.load(tmp_path / "model")), scores_of(one))
+
+
+def test_a_network_that_needs_numbers_to_be_made_is_saved_all_the_same(tmp_path: Path) -> None:
+    class Counted(Tables):
+        def _network(self) -> Any:
+            assert float(torch.ones(()).sum()) == 1
+            return super()._network()
+
+    one = quick(Counted).fit(groups())
+    one.save(tmp_path / "model")
+    np.testing.assert_array_equal(scores_of(recsys.load(tmp_path / "model")), scores_of(one))
+
+
 @pytest.mark.parametrize("model", [Additive, Tables, Weights, Fading])
 def test_a_loaded_network_scores_bitwise_as_the_saved_one(model: Any, tmp_path: Path) -> None:
     one = quick(model).fit(groups())

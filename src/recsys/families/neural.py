@@ -168,9 +168,31 @@ class NeuralRecommender(Recommender):
         return Checkpoint(self.checkpoint, key)
 
     def save(self, path: str | Path) -> None:
-        """Write the model to a directory; of several processes the first one does, and the others do not wait for it."""
+        """Write the model to a directory; of several processes the first one does, and the others do not wait for it.
+
+        Hyperparameters that were set since the fit may not be those of another network.
+        """
+        self._check_fitted()
+        self._check_network()
         if is_first():
             super().save(path)
+
+    def _check_network(self) -> None:
+        """Refuse hyperparameters with which what was learned could not be loaded."""
+        try:
+            # There a network takes no memory and draws no numbers.
+            with torch.device("meta"):
+                asked = self._network().state_dict()
+        except (NotImplementedError, RuntimeError):
+            # One that cannot be made there: somebody's own.
+            return
+        learned = self.module_.state_dict()
+        shapes = ({name: one.shape for name, one in tensors.items()} for tensors in (asked, learned))
+        if next(shapes) != next(shapes):
+            raise ParameterError(
+                f"{type(self).__name__}: hyperparameters were changed since the fit, and {self!r} is another network "
+                "than the one that was trained; set them back, or fit the model again"
+            )
 
     def _restore(self, fitted: dict[str, Any]) -> None:
         weights = fitted.pop("module_")

@@ -75,7 +75,8 @@ class DLRMNet(FieldNet):
         if std is not None:
             rows.normal_(0, std)
             return
-        rows.uniform_(-1, 1).mul_(bounds.repeat_interleave(torch.tensor(sizes, dtype=torch.long))[:, None])
+        of_rows = bounds.repeat_interleave(torch.tensor(sizes, dtype=torch.long), output_size=sum(sizes))
+        rows.uniform_(-1, 1).mul_(of_rows[:, None])
 
     def embed(self, codes: Tensor, values: Tensor) -> Parts:
         """Slots (B, S) and values (B, S) to numbers (B, N) and field vectors (B, F, D)."""
