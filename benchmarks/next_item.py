@@ -45,8 +45,14 @@ def row(model: Recommender, parts: Parts, published: str, n_seeds: int = 1) -> R
     """Train a sequence model, once a seed, and measure it."""
     fits = [trained(model.clone(random_state=seed), parts) for seed in range(n_seeds)]
     figures = [measured(one, parts) for one in fits]
-    epochs = " ".join(str(len(one.training_log_)) for one in fits)
-    return {"model": repr(model), **cells(figures), "epochs": epochs, "published": published}
+    return {"model": repr(model), **cells(figures), **trainings(fits), "published": published}
+
+
+def trainings(fits: Sequence[Recommender]) -> Row:
+    """Epochs and minutes of fits, by their logs: a fit that was cut off has those of before too."""
+    logs = [one.training_log_ for one in fits]
+    minutes = [f"{log['seconds'].sum() / 60:.0f}" for log in logs]
+    return {"epochs": " ".join(str(len(log)) for log in logs), "training, min": " ".join(minutes)}
 
 
 def trained(model: Recommender, parts: Parts) -> Recommender:

@@ -28,4 +28,4 @@ def run() -> Iterator[Row]:
     parts = next_item.movielens()
     model = next_item.best_of(OPTIONS, parts)
     figures = next_item.cells([next_item.measured(model, parts)])
-    yield {"model": repr(model), **figures, "epochs": len(model.training_log_), "published": PUBLISHED}
+    yield {"model": repr(model), **figures, **next_item.trainings([model]), "published": PUBLISHED}

@@ -42,5 +42,7 @@ def measured(model: SASRec, parts: Parts, published: str) -> Row:
         f"{name} of 100": drawn[f"{metric}(sampled-100)"]
         for name, metric in zip(("HR@10", "NDCG@10"), next_item.METRICS, strict=True)
     }
-    epochs = len(fitted.training_log_)
-    return {"model": repr(model), **next_item.cells([whole]), **among, "epochs": epochs, "published": published}
+    return {
+        "model": repr(model), **next_item.cells([whole]), **among, **next_item.trainings([fitted]),
+        "published": published,
+    }  # fmt: skip
