@@ -7,7 +7,6 @@ are. The test item is looked for in the whole catalog without the user's earlier
 
 import os
 import sys
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from reproduce import Row
 
 import recsys
 from recsys import Dataset, Recommender
+from recsys.training import run_key
 
 METRICS = ("hit@10", "ndcg@10")
 
@@ -64,7 +64,8 @@ def trained(model: Recommender, parts: Parts) -> Recommender:
     folder = os.environ.get("RECSYS_CHECKPOINTS")
     if folder is None:
         return model.clone().fit(parts.fit, validation_data=parts.validation)
-    path = Path(folder, f"{zlib.crc32(repr(model).encode()):08x}")
+    # Named for the data too: another set's model with these options is another one.
+    path = Path(folder, run_key([type(model).__name__, model.get_params()], parts.fit, parts.validation)[:16])
     if not path.exists():
         fitted = model.clone(checkpoint=f"{path}.ckpt").fit(parts.fit, validation_data=parts.validation)
         # A page names the model, not a folder of this machine.

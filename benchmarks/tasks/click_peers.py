@@ -77,7 +77,7 @@ def fuxictr_model(
             self._stop_training = progress.done(seconds, lambda part: self.predict(rows[part]))
 
         def load_weights(self, checkpoint: str) -> None:
-            """Without validation data there is no better epoch to go back to."""
+            """It validates nothing itself, and has no better epoch to go back to."""
 
     return Network()
 
@@ -91,9 +91,9 @@ def fuxictr(setting: Setting, kind: str) -> Callable[[Path], Measures]:
         torch.manual_seed(0)
         features = feature_map(scratch, setting)
         # In the process that trains, as ours are read.
-        files = {part: scratch / f"{setting.data}-{part}.npz" for part in ("train", "valid", "test")}
+        names = ("train", "valid", "test") if clicks.has_validation(scratch, setting.data) else ("train", "test")
         train, valid, test = RankDataLoader(
-            features, **{f"{part}_data": str(file) for part, file in files.items() if file.exists()},
+            features, **{f"{part}_data": str(scratch / f"{setting.data}-{part}.npz") for part in names},
             batch_size=setting.batch_size, num_workers=0,
         )  # fmt: skip
         progress = Progress(scratch, setting)
@@ -245,7 +245,7 @@ def options(scratch: Path, setting: Setting) -> dict[str, Any]:
 
 
 def write_atomic_files(scratch: Path, setting: Setting) -> None:
-    """The data in RecBole's own text files; the head of the test part stands in for a validation part."""
+    """The data in RecBole's own text files; where there is no validation part the head of the test part stands in."""
     import pandas as pd
 
     folder = scratch / "atomic" / setting.data
@@ -253,8 +253,7 @@ def write_atomic_files(scratch: Path, setting: Setting) -> None:
         return
     folder.mkdir(parents=True)
     fields = clicks.load_fields(scratch, setting.data)
-    has_valid = (scratch / f"{setting.data}-valid.npz").exists()
-    valid = ("valid", "valid", None) if has_valid else ("valid", "test", 1000)
+    valid = ("valid", "valid", None) if clicks.has_validation(scratch, setting.data) else ("valid", "test", 1000)
     for part, source, n in (("train", "train", None), valid, ("test", "test", None)):
         columns = clicks.load(scratch, setting.data, source)
         frame = pd.DataFrame({f"{field.name}:token": columns[field.name][:n] for field in fields if field.width == 1})

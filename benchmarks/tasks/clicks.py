@@ -77,6 +77,10 @@ def load(scratch: Path, name: str, part: str) -> dict[str, np.ndarray]:
         return dict(found)
 
 
+def has_validation(scratch: Path, name: str) -> bool:
+    return (scratch / f"{name}-valid.npz").exists()
+
+
 # -- figures -----------------------------------------------------------------------------------------------------------
 
 
@@ -99,8 +103,7 @@ class Progress:
 
     def __init__(self, scratch: Path, setting: Setting):
         self.setting, self.n_rows = setting, len(load(scratch, setting.data, "train")["label"])
-        has_valid = (scratch / f"{setting.data}-valid.npz").exists()
-        self.valid = load(scratch, setting.data, "valid")["label"] if has_valid else None
+        self.valid = load(scratch, setting.data, "valid")["label"] if has_validation(scratch, setting.data) else None
         self.test = load(scratch, setting.data, "test")["label"]
         self.seconds: list[float] = []
         self.best, self.best_epoch, self.error = 0.0, 0, 1.0

@@ -2,8 +2,8 @@
 
 Every contender has the same sizes, batches of 4,096 rows, dense Adam and 2 threads. The first of three epochs warms up,
 the others are timed; training then goes on off the clock, and the test rows are scored with the epoch that has the best
-AUC of the validation rows, two epochs after which it ends. Beside them stand the bare products of the matrices of a step, forward
-and backward, on random numbers: nothing is looked up, added or moved there.
+AUC of the validation rows, two epochs after which it ends. Beside them stand the bare products of the matrices of a
+step, forward and backward, on random numbers: nothing is looked up, added or moved there.
 """
 
 from collections.abc import Callable

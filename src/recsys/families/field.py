@@ -164,7 +164,6 @@ class FieldRecommender(NeuralRecommender):
     sharding: Literal["auto", "replicated", "planner"] = "auto"
     """Under `torchrun`, whether each process holds all tables or TorchRec's planner spreads them: "auto" where it can
     and they take more than 1 GiB, "planner" always. Needs `pip install "recsys[distributed]"`."""
-
     compiled: bool = False
     """Whether training compiles the network behind its tables (`torch.compile`), which takes seconds: for GPUs whose
     small steps wait for Python. On a CPU epochs take as long as before."""

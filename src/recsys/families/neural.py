@@ -187,8 +187,7 @@ class NeuralRecommender(Recommender):
             # One that cannot be made there: somebody's own.
             return
         learned = self.module_.state_dict()
-        shapes = ({name: one.shape for name, one in tensors.items()} for tensors in (asked, learned))
-        if next(shapes) != next(shapes):
+        if {name: one.shape for name, one in asked.items()} != {name: one.shape for name, one in learned.items()}:
             raise ParameterError(
                 f"{type(self).__name__}: hyperparameters were changed since the fit, and {self!r} is another network "
                 "than the one that was trained; set them back, or fit the model again"
