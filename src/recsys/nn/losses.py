@@ -31,12 +31,22 @@ def bce_loss(positive: Tensor, negative: Tensor) -> Tensor:
 def gbce_loss(positive: Tensor, negative: Tensor, n_items: int, t: float = 0.75) -> Tensor:
     """Binary cross-entropy with sigmoid(positive)^beta, which undoes the overconfidence of drawn negatives.
 
-    beta = a (t (1 - 1/a) + 1/a) with a = K / (n_items - 1) the share of negatives drawn, so -ln sigmoid^beta is
-    beta softplus(-positive); mean over all 1 + K terms. (Petrov & Macdonald, "gSASRec", RecSys 2023.)
+    -ln sigmoid^beta is beta softplus(-positive); mean over all 1 + K terms. (Petrov & Macdonald, "gSASRec", RecSys 2023.)
     """
-    share = negative.shape[-1] / max(n_items - 1, 1)
-    beta = share * (t * (1 - 1 / share) + 1 / share)
-    return (beta * F.softplus(-positive) + F.softplus(negative).sum(-1)).mean() / (1 + negative.shape[-1])
+    n_negatives = negative.shape[-1]
+    terms = gbce_power(n_negatives, n_items, t) * F.softplus(-positive) + F.softplus(negative).sum(-1)
+    return terms.mean() / (1 + n_negatives)
+
+
+def gbce_power(n_negatives: int, n_items: int, t: float) -> float:
+    """beta = a (t (1 - 1/a) + 1/a), a = K / (n_items - 1) the share of negatives drawn; 1 where t is 0."""
+    share = n_negatives / max(n_items - 1, 1)
+    return share * (t * (1 - 1 / share) + 1 / share)
+
+
+def base_logit(n_negatives: int, power: float = 1.0) -> float:
+    """Where the slopes of -power ln sigmoid(x) and of K times -ln(1 - sigmoid(x)) cancel: ln(power / K)."""
+    return math.log(power / n_negatives)
 
 
 # -- the whole catalog, a block of rows at a time ------------------------------------------------------------------------

@@ -1,3 +1,4 @@
+import math
 from typing import Any
 
 import numpy as np
@@ -233,8 +234,22 @@ def test_a_loss_has_one_term_for_every_step_of_every_history() -> None:
         negative = (states * model.module_.table(drawn)).sum(-1)
         share = 1 / (N_ITEMS - 1)
         beta = 1.0 if loss == "bce" else share * (0.75 * (1 - 1 / share) + 1 / share)
-        terms = -beta * torch.sigmoid(positive).log() - (1 - torch.sigmoid(negative)).log()
+        base = math.log(beta)
+        terms = -beta * torch.sigmoid(positive + base).log() - (1 - torch.sigmoid(negative + base)).log()
         torch.testing.assert_close(found, terms.mean() / (1 if loss == "bce" else 2))
+
+
+@pytest.mark.parametrize("loss", ["bce", "gbce"])
+def test_many_negatives_do_not_push_all_items_at_the_start(loss: Any) -> None:
+    # Of a network that knows nothing, the slopes of each step's 1 + K logits add up to 0.
+    frame = walks(n_users=40)
+    model = quick(loss=loss, n_negatives=16, tied=False, epochs=1, dropout=0.0).fit(frame)
+    items = model.module_.output.weight
+    with torch.no_grad():
+        items.zero_()
+    model._loss(model.module_, model._examples(Dataset(frame)).batch(torch.arange(40))).backward()
+    assert items.grad.abs().max() > 1e-3
+    torch.testing.assert_close(items.grad.sum(0), torch.zeros(24), atol=1e-6, rtol=0)
 
 
 def test_calibration_0_is_binary_cross_entropy_and_more_weighs_positives_less() -> None:

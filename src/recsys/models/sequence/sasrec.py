@@ -18,7 +18,7 @@ from recsys.families import SequenceRecommender
 from recsys.families.slots import Table
 from recsys.nn.attention import CausalBlock
 from recsys.nn.dropout import Dropout
-from recsys.nn.losses import bce_loss, entries, gbce_loss, sampled_softmax_loss, softmax_loss
+from recsys.nn.losses import base_logit, bce_loss, entries, gbce_loss, gbce_power, sampled_softmax_loss, softmax_loss
 from recsys.params import Fraction, NonNegative, PositiveInt, UnitInterval
 from recsys.training import Examples, Negatives, SharedNegatives
 from recsys.training.examples import SequenceBatch
@@ -90,7 +90,11 @@ class SASRec(SequenceRecommender):
     dropout: Fraction = 0.2
     """Share of activations and attention weights that a training step leaves out."""
     loss: Literal["softmax", "sampled_softmax", "bce", "gbce"] = "softmax"
-    """Cross-entropy over the catalog or over drawn items, or binary cross-entropy (plain or gBCE) with drawn items."""
+    """Cross-entropy over the catalog or over drawn items, or binary cross-entropy (plain or gBCE) with drawn items.
+
+    In the binary ones the logit of an item is its score + ln(beta / n_negatives), beta the power of gBCE and 1 for "bce":
+    a score of 0 stands for the odds of any item.
+    """
     n_negatives: PositiveInt = 1
     """Items drawn for each step of a history ("bce", "gbce"), or once for all steps of a batch ("sampled_softmax")."""
     sample_alpha: NonNegative = 0.0
@@ -132,10 +136,14 @@ class SASRec(SequenceRecommender):
             drawn, log_expected = self._shared.draw(self.n_negatives)
             return sampled_softmax_loss(states, net.output(targets), net.output(drawn), targets, drawn, log_expected)
         negatives = self._negatives.draw(users, self.n_negatives)
-        positive = (states * net.output(targets)).sum(-1)
+        calibration = self.calibration if self.loss == "gbce" else 0.0
+        # Scores start at 0. If that meant even odds, many negatives would first have to be pushed down all together, on
+        # which the network spends itself: every history comes to the same state, and nothing leads out of there.
+        base = base_logit(self.n_negatives, gbce_power(self.n_negatives, len(self.items_), calibration))
+        positive = (states * net.output(targets)).sum(-1) + base
         lengths = torch.full_like(targets, self.n_negatives)
-        no_bias = states.new_zeros(len(self.items_))
-        negative = entries(states, net.items, no_bias, negatives.flatten(), lengths).view_as(negatives)
+        bias = states.new_full((len(self.items_),), base)
+        negative = entries(states, net.items, bias, negatives.flatten(), lengths).view_as(negatives)
         if self.loss == "bce":
             return bce_loss(positive, negative)
         return gbce_loss(positive, negative, len(self.items_), self.calibration)
