@@ -212,16 +212,41 @@ def test_gradients_reach_a_table_that_states_and_items_share():
     torch.testing.assert_close(ours, theirs)
 
 
-def test_softmax_loss_is_made_in_full_precision_under_autocast():
-    states, items, targets = problem(torch.float32)
-    wanted = softmax_loss(states, items, targets)
+def relative_error(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    return ((found - wanted).norm() / wanted.norm()).item()
+
+
+@pytest.mark.parametrize("states_in", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_products_of_softmax_loss_are_autocasts_and_its_sums_are_not(monkeypatch, states_in, has_bias):
+    # Each row is a block: what the blocks give is added up, which in bfloat16 would lose all but the first hundreds.
+    monkeypatch.setattr(losses, "BLOCK_BYTES", 1)
+    states, items, targets = problem(torch.float32, n=3000)
+    bias = torch.randn(13, requires_grad=True) if has_bias else None
+    taken = [one for one in (states, items, bias) if one is not None]
+    wanted = softmax_loss(states, items, targets, bias)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(softmax_loss(states, items, targets), wanted)
-        half = softmax_loss(states.bfloat16(), items, targets)
-    assert half.dtype == torch.float32
-    half.backward()
-    assert states.grad.dtype == torch.float32
-    torch.testing.assert_close(half, wanted, rtol=0.05, atol=0.05)
+        found = softmax_loss(states.to(states_in), items, targets, bias)
+    assert found.dtype == torch.float32
+    assert 0 < abs(found - wanted) < 2e-3 * wanted
+    for one, other in zip(torch.autograd.grad(found, taken), torch.autograd.grad(wanted, taken), strict=True):
+        assert one.dtype == torch.float32
+        assert relative_error(one, other) < 0.01
+
+
+def test_products_of_entries_are_autocasts_and_their_sums_are_not(monkeypatch):
+    monkeypatch.setattr(losses, "BLOCK_BYTES", 1)
+    states, items, _ = problem(torch.float32, n=2000)
+    bias, columns, lengths = torch.randn(13, requires_grad=True), torch.randint(13, (6000,)), torch.full((2000,), 3)
+    wanted = entries(states, items, bias, columns, lengths)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = entries(states, items, bias, columns, lengths)
+    assert found.dtype == torch.float32
+    assert 0 < relative_error(found, wanted) < 0.01
+    slopes = torch.rand(6000)
+    taken = states, items, bias
+    pairs = zip(torch.autograd.grad(found, taken, slopes), torch.autograd.grad(wanted, taken, slopes), strict=True)
+    assert all(one.dtype == torch.float32 and relative_error(one, other) < 0.01 for one, other in pairs)
 
 
 def test_softmax_loss_never_holds_more_logits_than_a_block(monkeypatch):

@@ -89,33 +89,44 @@ def logits_are_small(states: Tensor, items: Tensor, bias: Tensor | None) -> bool
 
 
 class _SoftmaxLoss(torch.autograd.Function):
-    """Gradients are made beside the loss, a block of rows at a time: three products, and never all the logits."""
+    """Gradients are made beside the loss, a block of rows at a time: three products, and never all the logits.
+
+    Logits and their softmax are held in the precision of the products; what is summed over a row or over blocks is not.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, states: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, lengths: Tensor | None
+        ctx: Any,
+        states: Tensor,
+        items: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        lengths: Tensor | None,
+        dtype: torch.dtype,
     ) -> Tensor:
         n, n_items = max(len(states), 1), len(items)
         grad_states, grad_items, grad_bias = torch.empty_like(states), torch.zeros_like(items), items.new_zeros(n_items)
         total, shifts = states.new_zeros(()), not logits_are_small(states, items, bias)
+        inputs, weight = states.to(dtype), items.to(dtype)
+        added = None if bias is None else bias.to(dtype)
         for rows, entries in row_blocks(len(states), n_items, lengths, len(targets)):
-            block = states[rows]
+            block = inputs[rows]
             at = flat_places(rows, lengths, targets[entries], n_items)
             counts = states.new_ones(len(block), 1) if lengths is None else lengths[rows, None].to(states.dtype)
-            logits = block @ items.T if bias is None else torch.addmm(bias, block, items.T)
+            logits = block @ weight.T if added is None else torch.addmm(added, block, weight.T)
             if shifts:
                 logits.sub_(logits.amax(1, keepdim=True))
-            total -= logits.view(-1)[at].sum()
+            total -= logits.view(-1)[at].sum(dtype=states.dtype)
             softmax = logits.exp_()
-            norm = softmax.sum(1, keepdim=True)
+            norm = softmax.sum(1, keepdim=True, dtype=states.dtype)
             total += (counts * norm.log()).sum()
             # Rows are scaled by this in the products, which are narrow, and not in the block.
             scale = counts / (norm * n)
-            softmax.view(-1).index_add_(0, at, (norm / -counts)[at // n_items, 0])
-            torch.mm(softmax, items, out=grad_states[rows]).mul_(scale)
-            grad_items.addmm_(softmax.T, block * scale)
+            softmax.view(-1).index_add_(0, at, (norm / -counts)[at // n_items, 0].to(dtype))
+            torch.mul(softmax @ weight, scale, out=grad_states[rows])
+            add_product(grad_items, softmax.T, (block * scale).to(dtype))
             if bias is not None:
-                grad_bias.addmv_(softmax.T, scale[:, 0])
+                grad_bias += softmax.T @ scale[:, 0].to(dtype)
         ctx.has_bias = bias is not None
         ctx.save_for_backward(grad_states, grad_items, grad_bias)
         return total / n
@@ -128,7 +139,21 @@ class _SoftmaxLoss(torch.autograd.Function):
         if slope.is_cuda or float(slope) != 1:
             gradients = [slope * one for one in gradients]
         states, items, bias = gradients
-        return states, items, bias if ctx.has_bias else None, None, None
+        return states, items, bias if ctx.has_bias else None, None, None, None
+
+
+def add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """total += left @ right, where the product is of a lower precision too."""
+    if left.dtype == total.dtype:
+        total.addmm_(left, right)
+    else:
+        total += left @ right
+
+
+def dtype_of_products(states: Tensor) -> torch.dtype:
+    """That of autocast, where it is on; else the full precision of the states."""
+    kind = states.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else widened(states)[0].dtype
 
 
 def widened(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -141,9 +166,10 @@ def softmax_loss(states: Tensor, items: Tensor, targets: Tensor, bias: Tensor | 
 
     Memory is a block of logits, never (N, I); time is the three matrix products of a forward and a backward pass.
     """
+    dtype = dtype_of_products(states)
     with torch.autocast(states.device.type, enabled=False):
         bias = None if bias is None else widened(bias)[0]
-        loss: Tensor = _SoftmaxLoss.apply(*widened(states, items), bias, targets, None)  # type: ignore[assignment]
+        loss: Tensor = _SoftmaxLoss.apply(*widened(states, items), bias, targets, None, dtype)  # type: ignore[assignment]
     return loss
 
 
@@ -178,9 +204,9 @@ def multinomial_loss(states: Tensor, output: nn.Linear, items: Tensor, lengths: 
 
     Memory and time are those of `softmax_loss`: never (B, I).
     """
-    weight, bias = output.weight, output.bias
+    weight, bias, dtype = output.weight, output.bias, dtype_of_products(states)
     with torch.autocast(states.device.type, enabled=False):
-        loss: Tensor = _SoftmaxLoss.apply(*widened(states, weight, bias), items, lengths)  # type: ignore[assignment]
+        loss: Tensor = _SoftmaxLoss.apply(*widened(states, weight, bias), items, lengths, dtype)  # type: ignore[assignment]
     return loss
 
 
@@ -188,27 +214,31 @@ class _Entries(torch.autograd.Function):
     """Scores are made a block of rows at a time, forward to take the entries, backward as zeros around their gradients."""
 
     @staticmethod
-    def forward(ctx: Any, states: Tensor, weight: Tensor, bias: Tensor, columns: Tensor, lengths: Tensor) -> Tensor:
-        ctx.save_for_backward(states, weight, columns, lengths)
+    def forward(
+        ctx: Any, states: Tensor, weight: Tensor, bias: Tensor, columns: Tensor, lengths: Tensor, dtype: torch.dtype
+    ) -> Tensor:
+        inputs, narrow = states.to(dtype), weight.to(dtype)
+        ctx.save_for_backward(inputs, narrow, columns, lengths)
         found = states.new_empty(len(columns))
         for rows, entries in row_blocks(len(states), len(weight), lengths, len(columns)):
             at = flat_places(rows, lengths, columns[entries], len(weight))
-            found[entries] = torch.addmm(bias, states[rows], weight.T).view(-1)[at]
+            found[entries] = torch.addmm(bias.to(dtype), inputs[rows], narrow.T).view(-1)[at].to(states.dtype)
         return found
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         states, weight, columns, lengths = ctx.saved_tensors
-        grad_states, grad_weight = torch.empty_like(states), torch.zeros_like(weight)
+        slopes = grad_outputs[0]
+        grad_states, grad_weight = (torch.zeros_like(one, dtype=slopes.dtype) for one in (states, weight))
         for rows, entries in row_blocks(len(states), len(weight), lengths, len(columns)):
             at = flat_places(rows, lengths, columns[entries], len(weight))
             block = states.new_zeros(rows.stop - rows.start, len(weight))
-            block.view(-1).index_add_(0, at, grad_outputs[0][entries])
-            torch.mm(block, weight, out=grad_states[rows])
-            grad_weight.addmm_(block.T, states[rows])
-        grad_bias = weight.new_zeros(len(weight)).index_add_(0, columns, grad_outputs[0])
-        return grad_states, grad_weight, grad_bias, None, None
+            block.view(-1).index_add_(0, at, slopes[entries].to(block.dtype))
+            grad_states[rows] = block @ weight
+            add_product(grad_weight, block.T, states[rows])
+        grad_bias = slopes.new_zeros(len(weight)).index_add_(0, columns, slopes)
+        return grad_states, grad_weight, grad_bias, None, None, None
 
 
 def entries(states: Tensor, weight: Tensor, bias: Tensor, columns: Tensor, lengths: Tensor) -> Tensor:
@@ -217,13 +247,14 @@ def entries(states: Tensor, weight: Tensor, bias: Tensor, columns: Tensor, lengt
     States are (B, D), weights (I, D), the bias (I,). Memory is a block of scores, never (B, I). Where few are asked
     for, they are made one by one.
     """
+    dtype = dtype_of_products(states)
     with torch.autocast(states.device.type, enabled=False):
         states, weight, bias = widened(states, weight, bias)
         vectors = 4 * len(columns) * states.shape[1]
         if vectors <= BLOCK_BYTES and 16 * len(columns) < len(states) * len(weight):
             rows = ragged_rows(lengths, len(columns))
             return (states[rows] * weight[columns]).sum(1) + bias[columns]
-        found: Tensor = _Entries.apply(states, weight, bias, columns, lengths)  # type: ignore[assignment]
+        found: Tensor = _Entries.apply(states, weight, bias, columns, lengths, dtype)  # type: ignore[assignment]
     return found
 
 
