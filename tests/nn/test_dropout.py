@@ -64,6 +64,19 @@ def test_a_seed_gives_the_same_again():
     assert not torch.equal(one, other)
 
 
+@pytest.mark.parametrize("n", [5, 1000])
+def test_bfloat16_leaves_out_the_same_numbers_and_rounds_the_others(n):
+    x = torch.randn(n)
+    x[:2] = torch.tensor([torch.inf, torch.nan])
+    x = x.bfloat16()
+    torch.manual_seed(4)
+    wanted = drop(x.float(), 0.3).bfloat16()
+    torch.manual_seed(4)
+    found = drop(x, 0.3)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found, wanted, rtol=0, atol=0, equal_nan=True)
+
+
 def test_causal_attention_without_dropout_is_torchs_and_with_some_its_mean():
     query, key, value = torch.randn(3, 2, 2, 5, 4).unbind()
     wanted = F.scaled_dot_product_attention(query, key, value, is_causal=True)

@@ -33,9 +33,29 @@ def _hash(builder: Any, counters: Any, low: Any, high: Any) -> Any:
     return shifted(times(value, 0xD35A2D97), 15)
 
 
+BFLOAT16 = types.uint16
+"""NumPy has no bfloat16; its bits are the upper half of a float32's."""
+SINGLE = ir.VectorType(ir.FloatType(), LANES)
+
+
+def _widened(builder: Any, halves: Any) -> Any:
+    return builder.bitcast(builder.shl(builder.zext(halves, BITS), ir.Constant(BITS, [16] * LANES)), SINGLE)
+
+
+def _narrowed(builder: Any, values: Any, lanes: Any) -> Any:
+    """Rounded to the nearest, of two as near to the even one."""
+    bits, half = builder.bitcast(values, BITS), ir.Constant(BITS, [16] * LANES)
+    odd = builder.and_(builder.lshr(bits, half), ir.Constant(BITS, [1] * LANES))
+    rounded = builder.add(bits, builder.add(odd, ir.Constant(BITS, [2**15 - 1] * LANES)))
+    return builder.trunc(builder.lshr(rounded, half), lanes)
+
+
 @inline_ir
 def _drop_group(typing: Any, x: Any, out: Any, at: Any, group: Any, key: Any, dropped: Any, scale: Any) -> Any:
     """out[at : at + 32] = scale times x there, or 0 where 16 bits of the hash of the place are below `dropped`."""
+
+    is_narrow = x.dtype == BFLOAT16
+    zero = 0 if is_narrow else 0.0
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         source, target = (array_of(context, builder, signature, args, i).data for i in (0, 1))
@@ -44,19 +64,25 @@ def _drop_group(typing: Any, x: Any, out: Any, at: Any, group: Any, key: Any, dr
         first = builder.mul(builder.trunc(args[3], number), number(LANES))
         counters = builder.add(spread(builder, first, BITS), ir.Constant(BITS, list(range(LANES))))
         bits = _hash(builder, counters, spread(builder, low, BITS), spread(builder, high, BITS))
-        limit, factor = spread(builder, builder.trunc(args[5], number), BITS), spread(builder, args[6], lanes)
+        limit = spread(builder, builder.trunc(args[5], number), BITS)
+        factor = spread(builder, args[6], SINGLE if is_narrow else lanes)
         halves = (
             builder.and_(bits, ir.Constant(BITS, [LEVELS - 1] * LANES)),
             builder.lshr(bits, ir.Constant(BITS, [16] * LANES)),
         )
         for i, half in enumerate(halves):
             place = builder.add(args[2], args[2].type(i * LANES))
-            value = builder.fmul(load(builder, source, place, lanes), factor)
+            value = load(builder, source, place, lanes)
+            if is_narrow:
+                value = _narrowed(builder, builder.fmul(_widened(builder, value), factor), lanes)
+            else:
+                value = builder.fmul(value, factor)
             kept = builder.icmp_unsigned(">=", half, limit)
-            store(builder, builder.select(kept, value, ir.Constant(lanes, [0.0] * LANES)), target, place)
+            store(builder, builder.select(kept, value, ir.Constant(lanes, [zero] * LANES)), target, place)
         return context.get_dummy_value()
 
-    return types.void(x, out, types.intp, types.intp, types.uint64, types.intp, x.dtype), build
+    scale = types.float32 if is_narrow else x.dtype
+    return types.void(x, out, types.intp, types.intp, types.uint64, types.intp, scale), build
 
 
 @njit(cache=True, nogil=True)
@@ -73,10 +99,13 @@ def _drop(x, key, dropped, scale, out):  # pragma: no cover
 
 
 def drop_numbers(x: NDArray[Any], share: float, seed: int, out: NDArray[Any]) -> None:
-    """out = each number of x (n,), float32 or float64, times 1 / (1 - share), or 0 with chance `share`: by its place.
+    """out = each number of x (n,) times 1 / (1 - share), or 0 with chance `share`: by its place.
+
+    Numbers are float32, float64, or the bits of bfloat16 as uint16.
 
     On the calling thread alone. That is as fast as memory is, and torch's threads, which stay awake between its
     operations for the next one, would be in the way of others: it is the next operation that then waits.
     """
     dropped = min(round(share * LEVELS), LEVELS - 1)
-    _drop(x, np.uint64(seed), dropped, x.dtype.type(LEVELS / (LEVELS - dropped)), out)
+    scale = np.float32 if x.dtype == np.uint16 else x.dtype.type
+    _drop(x, np.uint64(seed), dropped, scale(LEVELS / (LEVELS - dropped)), out)

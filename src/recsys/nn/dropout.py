@@ -4,10 +4,14 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from recsys.kernels.dropout import drop_numbers
+
+KNOWN = (torch.float32, torch.float64, torch.bfloat16)
+"""What the kernel drops; torch drops the rest."""
 
 
 class Dropout(nn.Module):
@@ -40,12 +44,18 @@ def _dropped(x: Tensor, share: float, seed: int) -> Tensor:
     x = x.contiguous()
     # Torch's own memory: it gives the same out again, where NumPy's would leave holes between.
     out = torch.empty_like(x)
-    drop_numbers(x.view(-1).numpy(), share, seed, out.view(-1).numpy())
+    drop_numbers(_numbers(x), share, seed, _numbers(out))
     return out
+
+
+def _numbers(x: Tensor) -> NDArray[Any]:
+    """All of them in a row, in the same memory; of bfloat16, which NumPy does not know, the bits."""
+    flat = x.view(-1)
+    return (flat.view(torch.uint16) if x.dtype == torch.bfloat16 else flat).numpy()
 
 
 def drop(x: Tensor, share: float) -> Tensor:
     """Each number 0 with chance `share`, else 1 / (1 - share) times itself; the seed is torch's default generator's."""
-    if share in (0, 1) or x.is_cuda or x.dtype not in (torch.float32, torch.float64):
+    if share in (0, 1) or x.is_cuda or x.dtype not in KNOWN:
         return F.dropout(x, share)
     return _Drop.apply(x, share)  # type: ignore[return-value]
