@@ -171,7 +171,9 @@ def quiet() -> Iterator[None]:
 # -- RecBole -----------------------------------------------------------------------------------------------------------
 
 
-def recbole(setting: Setting, kind: str) -> Callable[[Path], Measures]:
+def recbole(setting: Setting, kind: str, *, half: bool = False) -> Callable[[Path], Measures]:
+    """`half` is its mixed precision, on a CPU bfloat16."""
+
     def run(scratch: Path) -> Measures:
         old_names()
         import torch
@@ -184,7 +186,9 @@ def recbole(setting: Setting, kind: str) -> Callable[[Path], Measures]:
         network = {"DeepFM": DeepFM, "DCN": DCNV2}[kind]
         # It writes its logs into the folder that it is called in.
         with contextlib.chdir(scratch), quiet():
-            config = Config(network.__name__, setting.data, config_dict=options(scratch, setting))
+            config = Config(
+                network.__name__, setting.data, config_dict=options(scratch, setting) | {"enable_amp": half}
+            )
             train, valid, test = data_preparation(config, create_dataset(config))
             clicks.threads()
             torch.manual_seed(0)
@@ -265,11 +269,16 @@ def write_atomic_files(scratch: Path, setting: Setting) -> None:
         frame.to_csv(folder / f"{setting.data}.{part}.inter", sep="\t", index=False)
 
 
-PEERS = {"FuxiCTR": fuxictr, "DeepCTR-Torch": deepctr, "RecBole": recbole}
+PEERS = {
+    "FuxiCTR": fuxictr, "DeepCTR-Torch": deepctr, "RecBole": recbole,
+    "RecBole, bf16": partial(recbole, half=True),
+}  # fmt: skip
+FULL = ("FuxiCTR", "DeepCTR-Torch", "RecBole")
+"""Those in full precision."""
 
 
 def contenders(setting: Setting, kind: str, group: str) -> dict[str, Contender]:
-    """All three, named for their group."""
+    """All of them, named for their group."""
     return {
         f"{name}, {group}": Contender(of(setting, kind), peer=True, listed=LISTED, group=group)
         for name, of in PEERS.items()
