@@ -52,7 +52,11 @@ class NeuralRecommender(Recommender):
     monitor: str = "ndcg@10"
     """Metric of the validation data that picks the best epoch, any name of `recsys.metrics`."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """Arithmetic of the network: float32, or bfloat16 autocast."""
+    """Arithmetic of the network: float32, or bfloat16 autocast, in which weights stay float32 and products are rounded.
+
+    It is faster where the processor multiplies bfloat16 numbers: GPUs, CPUs with AVX-512 BF16 or AMX. On others it is
+    slower.
+    """
     device: str = "auto"
     """Where to train and score: "cpu", "cuda", or the GPU if there is one."""
     checkpoint: str | None = None
