@@ -32,15 +32,13 @@ def test_packed_sequences_give_torchs_states_and_gradients(lengths, reads_gates)
     ours, theirs = twins(reads_gates=reads_gates)
     x = torch.randn(len(lengths), max(lengths), 12 if reads_gates else 3, dtype=torch.float64, requires_grad=True)
     history = pack_padded_sequence(x, torch.tensor(lengths), batch_first=True, enforce_sorted=False)
-    weights = None
+    weights = torch.randn(len(lengths), max(lengths), 4, dtype=torch.float64)
+    names = [name for name, one in ours.named_parameters() if one.requires_grad]
     found = []
     for layer in (ours, theirs):
         states, last = layer(history)
         padded = pad_packed_sequence(states, batch_first=True)[0]
-        weights = torch.randn_like(padded) if weights is None else weights
         value = (padded * weights).sum() + (last.square() * 3).sum()
-        parameters = [one for one in ours.parameters() if one.requires_grad]
-        names = [name for name, one in ours.named_parameters() if one.requires_grad]
         parameters = [dict(layer.named_parameters())[name] for name in names]
         found.append([padded, last, *torch.autograd.grad(value, [x, *parameters], retain_graph=True)])
     for one, other in zip(*found, strict=True):
