@@ -105,7 +105,7 @@ class _SoftmaxLoss(torch.autograd.Function):
         dtype: torch.dtype,
     ) -> Tensor:
         n, n_items = max(len(states), 1), len(items)
-        grad_states, grad_items, grad_bias = torch.empty_like(states), torch.zeros_like(items), items.new_zeros(n_items)
+        grad_states, grad_items, grad_bias = torch.empty_like(states), None, items.new_zeros(n_items)
         total, shifts = states.new_zeros(()), not logits_are_small(states, items, bias)
         inputs, weight = states.to(dtype), items.to(dtype)
         added = None if bias is None else bias.to(dtype)
@@ -124,7 +124,7 @@ class _SoftmaxLoss(torch.autograd.Function):
             scale = counts / (norm * n)
             softmax.view(-1).index_add_(0, at, (norm / -counts)[at // n_items, 0].to(dtype))
             torch.mul(softmax @ weight, scale, out=grad_states[rows])
-            add_product(grad_items, softmax.T, (block * scale).to(dtype))
+            grad_items = add_product(grad_items, softmax.T, (block * scale).to(dtype), items.dtype)
             if bias is not None:
                 grad_bias += softmax.T @ scale[:, 0].to(dtype)
         ctx.has_bias = bias is not None
@@ -142,12 +142,11 @@ class _SoftmaxLoss(torch.autograd.Function):
         return states, items, bias if ctx.has_bias else None, None, None, None
 
 
-def add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """total += left @ right, where the product is of a lower precision too."""
-    if left.dtype == total.dtype:
-        total.addmm_(left, right)
-    else:
-        total += left @ right
+def add_product(total: Tensor | None, left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
+    """total + left @ right, in place; None is 0. The product may be of a lower precision than the sum's `dtype`."""
+    if total is None:
+        return (left @ right).to(dtype)
+    return total.addmm_(left, right) if left.dtype == dtype else total.add_(left @ right)
 
 
 def dtype_of_products(states: Tensor) -> torch.dtype:
@@ -230,13 +229,13 @@ class _Entries(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         states, weight, columns, lengths = ctx.saved_tensors
         slopes = grad_outputs[0]
-        grad_states, grad_weight = (torch.zeros_like(one, dtype=slopes.dtype) for one in (states, weight))
+        grad_states, grad_weight = torch.empty_like(states, dtype=slopes.dtype), None
         for rows, entries in row_blocks(len(states), len(weight), lengths, len(columns)):
             at = flat_places(rows, lengths, columns[entries], len(weight))
             block = states.new_zeros(rows.stop - rows.start, len(weight))
             block.view(-1).index_add_(0, at, slopes[entries].to(block.dtype))
             grad_states[rows] = block @ weight
-            add_product(grad_weight, block.T, states[rows])
+            grad_weight = add_product(grad_weight, block.T, states[rows], slopes.dtype)
         grad_bias = slopes.new_zeros(len(weight)).index_add_(0, columns, slopes)
         return grad_states, grad_weight, grad_bias, None, None, None
 
