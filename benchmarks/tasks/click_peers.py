@@ -269,12 +269,9 @@ def write_atomic_files(scratch: Path, setting: Setting) -> None:
         frame.to_csv(folder / f"{setting.data}.{part}.inter", sep="\t", index=False)
 
 
-PEERS = {
-    "FuxiCTR": fuxictr, "DeepCTR-Torch": deepctr, "RecBole": recbole,
-    "RecBole, bf16": partial(recbole, half=True),
-}  # fmt: skip
-FULL = ("FuxiCTR", "DeepCTR-Torch", "RecBole")
+FULL = {"FuxiCTR": fuxictr, "DeepCTR-Torch": deepctr, "RecBole": recbole}
 """Those in full precision."""
+PEERS = FULL | {"RecBole, bf16": partial(recbole, half=True)}
 
 
 def contenders(setting: Setting, kind: str, group: str) -> dict[str, Contender]:

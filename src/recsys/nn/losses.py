@@ -216,12 +216,12 @@ class _Entries(torch.autograd.Function):
     def forward(
         ctx: Any, states: Tensor, weight: Tensor, bias: Tensor, columns: Tensor, lengths: Tensor, dtype: torch.dtype
     ) -> Tensor:
-        inputs, narrow = states.to(dtype), weight.to(dtype)
+        inputs, narrow, added = states.to(dtype), weight.to(dtype), bias.to(dtype)
         ctx.save_for_backward(inputs, narrow, columns, lengths)
         found = states.new_empty(len(columns))
         for rows, entries in row_blocks(len(states), len(weight), lengths, len(columns)):
             at = flat_places(rows, lengths, columns[entries], len(weight))
-            found[entries] = torch.addmm(bias.to(dtype), inputs[rows], narrow.T).view(-1)[at].to(states.dtype)
+            found[entries] = torch.addmm(added, inputs[rows], narrow.T).view(-1)[at].to(states.dtype)
         return found
 
     @staticmethod

@@ -142,8 +142,8 @@ class SASRec(SequenceRecommender):
         base = base_logit(self.n_negatives, gbce_power(self.n_negatives, len(self.items_), calibration))
         positive = (states * net.output(targets)).sum(-1) + base
         lengths = torch.full_like(targets, self.n_negatives)
-        bias = states.new_full((len(self.items_),), base)
-        negative = entries(states, net.items, bias, negatives.flatten(), lengths).view_as(negatives)
+        no_bias = states.new_zeros(len(self.items_))
+        negative = entries(states, net.items, no_bias, negatives.flatten(), lengths).view_as(negatives) + base
         if self.loss == "bce":
             return bce_loss(positive, negative)
         return gbce_loss(positive, negative, len(self.items_), self.calibration)
