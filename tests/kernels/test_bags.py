@@ -28,7 +28,7 @@ def twin(codes, offsets, weights, gradient):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("dim", [1, 3, 16, 50])
+@pytest.mark.parametrize("dim", [1, 3, 16, 50, 200])
 def test_the_gradient_is_that_of_a_loop(dim, dtype):
     parts = problem(dim, dtype)
     out = np.full((N_ROWS, dim), np.nan, dtype)

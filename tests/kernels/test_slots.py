@@ -40,7 +40,7 @@ def scatter_twin(codes, values, gradient, layout, n_rows):
 
 
 @pytest.mark.parametrize("owned", [False, True])
-@pytest.mark.parametrize("dim", [1, 10, 16])
+@pytest.mark.parametrize("dim", [1, 10, 16, 37])
 def test_vectors_are_values_times_rows_added_up_by_owner(dim, owned):
     codes, values, weight, _, layout = problem(dim, owned)
     # What code -1 reads is nothing, whatever the spare row holds.
@@ -50,7 +50,7 @@ def test_vectors_are_values_times_rows_added_up_by_owner(dim, owned):
 
 
 @pytest.mark.parametrize("owned", [False, True])
-@pytest.mark.parametrize("dim", [1, 10, 16])
+@pytest.mark.parametrize("dim", [1, 10, 16, 37])
 def test_the_gradient_is_that_of_a_loop_dense_and_by_rows(dim, owned):
     codes, values, weight, gradient, layout = problem(dim, owned)
     wanted = scatter_twin(codes, values, gradient, layout, len(weight))

@@ -242,6 +242,20 @@ def test_pairwise_interaction_is_the_double_loop_over_fields(n_fields):
     assert torch.autograd.gradcheck(pairwise_interaction, (e,))
 
 
+@pytest.mark.parametrize("form", ["apart in memory", "bfloat16"])
+def test_vectors_that_no_kernel_takes_interact_the_same(form):
+    e = torch.randn(4, 5, 6)
+    other = e.transpose(0, 1).contiguous().transpose(0, 1) if form == "apart in memory" else e.bfloat16()
+    tolerance = {"atol": 1e-5, "rtol": 1e-5} if form == "apart in memory" else {"atol": 0.3, "rtol": 0.05}
+    results = []
+    for one in (e, other):
+        vectors = one.detach().requires_grad_()
+        sums = pairwise_interaction(vectors)
+        results.append((sums.float(), *torch.autograd.grad(sums.sum(), vectors)))
+    torch.testing.assert_close(results[1][0], results[0][0], **tolerance)
+    torch.testing.assert_close(results[1][1].float(), results[0][1], **tolerance)
+
+
 def test_one_field_interacts_with_nothing():
     e = torch.randn(4, 1, 3, dtype=torch.float64)
     torch.testing.assert_close(pairwise_interaction(e), torch.zeros(4, dtype=torch.float64))

@@ -146,3 +146,27 @@ def each(builder: Any, size: Any, body: Callable[..., Any], total: Any = None, s
 
     builder.position_at_end(done)
     return result
+
+
+def in_pieces(builder: Any, size: Any, body: Callable[[Any, int], None], largest: int = 16) -> None:
+    """Run `body(at, lanes)` on pieces that cover `size` numbers: of `largest`, a power of 2, as long as they fit, and
+    then at most one of a half of it, one of a quarter, and so on."""
+    full = builder.and_(size, INDEX(-largest))
+    start, loop, rest = builder.block, builder.append_basic_block("pieces"), builder.append_basic_block("rest")
+    builder.cbranch(builder.icmp_signed("<", INDEX(0), full), loop, rest)
+
+    builder.position_at_end(loop)
+    at = builder.phi(INDEX)
+    at.add_incoming(INDEX(0), start)
+    body(at, largest)
+    following = builder.add(at, INDEX(largest))
+    at.add_incoming(following, builder.block)
+    builder.cbranch(builder.icmp_signed("<", following, full), loop, rest)
+
+    builder.position_at_end(rest)
+    at, lanes = full, largest // 2
+    while lanes:
+        some = builder.and_(size, INDEX(lanes))
+        with builder.if_then(builder.icmp_signed("!=", some, INDEX(0))):
+            body(at, lanes)
+        at, lanes = builder.add(at, some), lanes // 2

@@ -4,6 +4,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from recsys.kernels.interactions import pair_products, pair_products_back
 
 
 class _PairwiseInteraction(torch.autograd.Function):
@@ -11,14 +14,27 @@ class _PairwiseInteraction(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, e: Tensor) -> Tensor:
-        s = e.sum(1)
-        ctx.save_for_backward(e, s)
-        return 0.5 * (s.square() - e.square().sum(1)).sum(1)
+        ctx.save_for_backward(e)
+        if _in_one_pass(e):
+            return torch.from_numpy(pair_products(e.numpy(), torch.get_num_threads()))
+        return 0.5 * (e.sum(1).square() - e.square().sum(1)).sum(1)
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
-        e, s = ctx.saved_tensors
-        return (s[:, None] - e).mul_(grad_outputs[0][:, None, None])
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (e,), gradient = ctx.saved_tensors, grad_outputs[0]
+        if _in_one_pass(e):
+            # Torch's own memory: it gives the same out again.
+            out = torch.empty_like(e)
+            pair_products_back(e.numpy(), gradient.contiguous().numpy(), out.numpy(), torch.get_num_threads())
+            return out
+        return (e.sum(1, keepdim=True) - e).mul_(gradient[:, None, None])
+
+
+def _in_one_pass(e: Tensor) -> bool:
+    """Whether a kernel of the CPU takes these vectors; torch takes the rest."""
+    known = e.device.type == "cpu" and e.dtype in (torch.float32, torch.float64)
+    return known and e.is_contiguous() and e.shape[1] > 0
 
 
 def pairwise_interaction(e: Tensor) -> Tensor:

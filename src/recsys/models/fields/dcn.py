@@ -7,7 +7,7 @@ Improved Deep & Cross Network and Practical Lessons for Web-scale Learning to Ra
 from collections.abc import Sequence
 from typing import Literal
 
-import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from recsys.embedding import FieldEmbedding
@@ -58,9 +58,16 @@ class DCNNet(FieldNet):
     def head(self, parts: Parts) -> Tensor:
         """Field vectors (B, F, D) to logits (B,)."""
         x = parts[0].flatten(1)
-        crossed = self.cross(x)
-        last = self.deep(crossed) if self._one_after_the_other else torch.cat([crossed, self.deep(x)], 1)
-        return self.logit(last).squeeze(1)
+        return self._logits(self.cross(x), None if self._one_after_the_other else self.deep(x))
+
+    def _logits(self, crossed: Tensor, deep: Tensor | None) -> Tensor:
+        """What the networks end with, (N, D) and (N, H), to logits (N,); without a second one `deep` reads the first."""
+        if deep is None:
+            return self.logit(self.deep(crossed)).squeeze(1)
+        # Each with its columns of the weights: beside each other they would have to be copied, and their gradients too.
+        widths = crossed.shape[1], deep.shape[1]
+        of_crossed, of_deep = self.logit.weight.split(widths, 1)
+        return (F.linear(crossed, of_crossed, self.logit.bias) + F.linear(deep, of_deep)).squeeze(1)
 
     def side(self, parts: Parts) -> Parts:
         """The fields' vectors side by side (B, F D), the cross network's first sums, and, where the deep network reads
@@ -72,12 +79,8 @@ class DCNNet(FieldNet):
     def pairs(self, people: Parts, things: Parts) -> Tensor:
         """Logits (B, C) of every pair."""
         x, sums = ((left[:, None] + right).flatten(0, 1) for left, right in zip(people[:2], things[:2], strict=True))
-        crossed = self.cross(x, sums)
-        if self._one_after_the_other:
-            last = self.deep(crossed)
-        else:
-            last = torch.cat([crossed, self.deep[1:](both(people[2], things[2], self.deep[0]))], 1)
-        return self.logit(last).view(len(people[0]), -1)
+        deep = None if self._one_after_the_other else self.deep[1:](both(people[2], things[2], self.deep[0]))
+        return self._logits(self.cross(x, sums), deep).view(len(people[0]), -1)
 
 
 class DCN(FieldRecommender):
