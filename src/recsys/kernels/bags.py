@@ -1,4 +1,7 @@
-"""The way back of sums over bags: a table's gradient from that of the sums, each row written once."""
+"""The way back of sums over bags: a table's gradient from that of the sums, each row written once.
+
+Arrays lie in one piece, row after row; this is not checked.
+"""
 
 from typing import Any
 

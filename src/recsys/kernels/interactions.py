@@ -1,4 +1,7 @@
-"""Products of the vectors of a row with each other, summed, and the way back: one pass each over vectors (B, F, D)."""
+"""Products of the vectors of a row with each other, summed, and the way back: one pass each over vectors (B, F, D).
+
+Arrays lie in one piece, row after row; this is not checked.
+"""
 
 from typing import Any
 

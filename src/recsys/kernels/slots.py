@@ -1,7 +1,7 @@
 """Lookup of the slots of rows in a table, and the way back of its gradient: one pass each, with nothing in between.
 
 A row of a data set has slots, each a code (-1 is nothing) and a value. What is looked up is value times row of the
-table, and slots of one owner are added up.
+table, and slots of one owner are added up. Arrays lie in one piece, row after row; this is not checked.
 """
 
 from typing import Any, NamedTuple
