@@ -43,9 +43,13 @@ def movielens() -> Parts:
 
 def row(model: Recommender, parts: Parts, published: str, n_seeds: int = 1) -> Row:
     """Train a sequence model, once a seed, and measure it."""
-    fits = [trained(model.clone(random_state=seed), parts) for seed in range(n_seeds)]
-    figures = [measured(one, parts) for one in fits]
-    return {"model": repr(model), **cells(figures), **trainings(fits), "published": published}
+    return row_of([trained(model.clone(random_state=seed), parts) for seed in range(n_seeds)], parts, published)
+
+
+def row_of(fits: Sequence[Recommender], parts: Parts, published: str) -> Row:
+    """The figures of a sequence model's fits, one a seed from 0, which is the default."""
+    figures = cells([measured(one, parts) for one in fits])
+    return {"model": repr(fits[0]), **figures, **trainings(fits), "published": published}
 
 
 def trainings(fits: Sequence[Recommender]) -> Row:

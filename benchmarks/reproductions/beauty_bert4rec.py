@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from next_item import Parts, best_of, cells, evaluated, measured, trained, trainings
+from next_item import Parts, best_of, evaluated, row_of, trained
 from reproduce import Row
 
 from recsys import BERT4Rec, Dataset, Popular, SASRec
@@ -35,8 +35,7 @@ def run() -> Iterator[Row]:
     parts = Parts.of(interactions())
     yield evaluated(Popular().fit(parts.known), parts)
     for model in (trained(SASREC, parts), best_of(BERT4RECS, parts)):
-        figures = cells([measured(model, parts)])
-        yield {"model": repr(model), **figures, **trainings([model]), "published": PUBLISHED[type(model)]}
+        yield row_of([model], parts, PUBLISHED[type(model)])
 
 
 def interactions() -> Dataset:

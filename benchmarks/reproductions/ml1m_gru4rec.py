@@ -27,6 +27,4 @@ OPTIONS = [
 
 def run() -> Iterator[Row]:
     parts = next_item.movielens()
-    model = next_item.best_of(OPTIONS, parts)
-    figures = next_item.cells([next_item.measured(model, parts)])
-    yield {"model": repr(model), **figures, **next_item.trainings([model]), "published": PUBLISHED}
+    yield next_item.row_of([next_item.best_of(OPTIONS, parts)], parts, PUBLISHED)

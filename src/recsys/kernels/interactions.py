@@ -35,23 +35,33 @@ def _row(context: Any, builder: Any, signature: Any, args: Any) -> tuple[Any, An
     return array.data, builder.mul(args[1], builder.mul(n_vectors, dim)), n_vectors, dim
 
 
+def _piece(builder: Any, row: tuple[Any, Any, Any, Any], d: Any, lanes: int, number: Any) -> tuple[Any, Any, Any]:
+    """Of the numbers from d on of a row's vectors: the offset and the numbers of vector f, functions of f, and their sum."""
+    data, first, n_vectors, dim = row
+    vector, start = ir.VectorType(number, lanes), builder.add(first, d)
+
+    def at(f: Any) -> Any:
+        return builder.add(start, builder.mul(f, dim))
+
+    def of(f: Any) -> Any:
+        return load(builder, data, at(f), vector)
+
+    zeros = ir.Constant(vector, [0.0] * lanes)
+    return at, of, each(builder, n_vectors, lambda f, sums: builder.fadd(sums, of(f)), zeros, step=1)
+
+
 @inline_ir
 def _row_products(typing: Any, e: Any, row: Any) -> Any:
     """Sum over d of (sum over f of e)^2 - (sum over f of e^2), of one row."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        data, first, n_vectors, dim = _row(context, builder, signature, args)
+        row = _, _, n_vectors, dim = _row(context, builder, signature, args)
         number = context.get_value_type(e.dtype)
         found = alloca_once_value(builder, ir.Constant(number, 0.0))
 
         def body(d: Any, lanes: int) -> None:
-            vector, start = ir.VectorType(number, lanes), builder.add(first, d)
-            zeros = ir.Constant(vector, [0.0] * lanes)
-
-            def of(f: Any) -> Any:
-                return load(builder, data, builder.add(start, builder.mul(f, dim)), vector)
-
-            total = each(builder, n_vectors, lambda f, sums: builder.fadd(sums, of(f)), zeros, step=1)
+            _, of, total = _piece(builder, row, d, lanes, number)
+            zeros = ir.Constant(total.type, [0.0] * lanes)
             squares = each(builder, n_vectors, lambda f, sums: multiply_add(builder, sums, of(f), of(f)), zeros, step=1)
             pairs = sum_lanes(builder, builder.fsub(builder.fmul(total, total), squares))
             builder.store(builder.fadd(builder.load(found), pairs), found)
@@ -67,22 +77,16 @@ def _row_back(typing: Any, e: Any, row: Any, gradient: Any, out: Any) -> Any:
     """out = gradient (sum over f of e - e), of one row."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        data, first, n_vectors, dim = _row(context, builder, signature, args)
+        row = _, _, n_vectors, dim = _row(context, builder, signature, args)
         number, target = args[2].type, array_of(context, builder, signature, args, 3).data
 
         def body(d: Any, lanes: int) -> None:
-            vector, start = ir.VectorType(number, lanes), builder.add(first, d)
-            factor = spread(builder, args[2], vector)
-
-            def of(f: Any) -> Any:
-                return load(builder, data, builder.add(start, builder.mul(f, dim)), vector)
-
-            zeros = ir.Constant(vector, [0.0] * lanes)
-            total = each(builder, n_vectors, lambda f, sums: builder.fadd(sums, of(f)), zeros, step=1)
+            at, of, total = _piece(builder, row, d, lanes, number)
+            factor = spread(builder, args[2], total.type)
 
             def move(f: Any) -> None:
                 others = builder.fsub(total, of(f))
-                store(builder, builder.fmul(factor, others), target, builder.add(start, builder.mul(f, dim)))
+                store(builder, builder.fmul(factor, others), target, at(f))
 
             each(builder, n_vectors, move, step=1)
 
