@@ -36,10 +36,19 @@ def back_twin(e, gradient):
 def test_sums_and_gradient_are_those_of_loops(n_vectors, dim, dtype):
     e, gradient = problem(n_vectors, dim, dtype)
     out = np.full(e.shape, np.nan, dtype)
-    pair_products_back(e, gradient, out)
+    pair_products_back(e, gradient, None, out)
     tolerance = 1e-4 if dtype == np.float32 else 1e-12
     np.testing.assert_allclose(pair_products(e), products_twin(e), rtol=0, atol=tolerance)
     np.testing.assert_allclose(out, back_twin(e, gradient), rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("dim", [1, 10, 16])
+def test_what_else_comes_back_is_added(dim):
+    e, gradient = problem(3, dim, np.float32)
+    alone, both, more = np.empty_like(e), np.empty_like(e), np.flip(e, 0).copy()
+    pair_products_back(e, gradient, None, alone)
+    pair_products_back(e, gradient, more, both)
+    np.testing.assert_allclose(both, alone + more, rtol=1e-6, atol=1e-6)
 
 
 def test_threads_do_not_change_a_bit(monkeypatch):
@@ -48,7 +57,7 @@ def test_threads_do_not_change_a_bit(monkeypatch):
     found = []
     for n_jobs in (1, 3):
         out = np.full(e.shape, np.nan, np.float32)
-        pair_products_back(e, gradient, out, n_jobs)
+        pair_products_back(e, gradient, None, out, n_jobs)
         found.append((pair_products(e, n_jobs), out))
     np.testing.assert_array_equal(found[0][0], found[1][0])
     np.testing.assert_array_equal(found[0][1], found[1][1])

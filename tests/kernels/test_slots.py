@@ -5,7 +5,7 @@ import pytest
 
 from recsys.errors import DataError
 from recsys.kernels import slots
-from recsys.kernels.slots import Layout, gather_slots, list_slots, scatter_slots
+from recsys.kernels.slots import Layout, gather_slots, list_slots, scatter_slots, slots_beside
 
 SIZES = np.array([7, 5, 30])
 FIELD = np.array([0, 1, 1, 2, 1])
@@ -86,3 +86,27 @@ def test_a_code_beyond_the_table_is_refused():
     codes[5, 3] = SIZES[2]
     with pytest.raises(DataError, match="beyond its table"):
         gather_slots(codes, values, weight, layout)
+
+
+def tables():
+    codes, values, *_ = problem(4, owned=True)
+    return [(codes[:9, :2].copy(), values[:9, :2].copy()), (codes[9:, 2:].copy(), values[9:, 2:].copy())]
+
+
+def test_rows_of_tables_lie_beside_each_other_and_minus_one_is_the_last():
+    rng = np.random.default_rng(1)
+    rows = [rng.integers(-1, len(codes), 50) for codes, _ in tables()]
+    codes, values = slots_beside(tables(), rows)
+    assert codes.dtype == np.int64
+    assert values.dtype == np.float32
+    for b in range(50):
+        places = [some[b] for some in rows]
+        for found, at in ((codes, 0), (values, 1)):
+            wanted = np.concatenate([table[at][place] for table, place in zip(tables(), places, strict=True)])
+            np.testing.assert_array_equal(found[b], wanted)
+
+
+@pytest.mark.parametrize("row", [9, -10])
+def test_a_row_beyond_its_table_is_refused(row):
+    with pytest.raises(DataError, match="row beyond their table"):
+        slots_beside(tables(), [np.array([0, row]), np.array([0, 0])])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from recsys.nn.interactions import anova, anova_degrees, pairwise_interaction
+from recsys.nn.interactions import anova, anova_degrees, pairwise_interaction, with_pairwise_interaction
 
 
 @pytest.fixture(autouse=True)
@@ -63,3 +63,16 @@ def test_gradients_are_those_of_the_sets() -> None:
     e = torch.randn(2, 5, 3, dtype=torch.float64, requires_grad=True)
     found = torch.autograd.grad(anova(e, 4).sum(), e)[0]
     torch.testing.assert_close(found, torch.autograd.grad(by_sets(e, 4).sum(), e)[0])
+
+
+@pytest.mark.parametrize("form", ["kernel", "bfloat16", "strided"])
+def test_both_gradients_of_the_vectors_come_back(form: str) -> None:
+    e = torch.randn(4, 3, 6)
+    e = {"kernel": e, "bfloat16": e.bfloat16(), "strided": e.transpose(1, 2)}[form].requires_grad_()
+    sums, vectors = with_pairwise_interaction(e)
+    (found,) = torch.autograd.grad(sums.sum() + vectors.square().sum(), e)
+    wanted = e.sum(1, keepdim=True) - e + 2 * e
+    torch.testing.assert_close(found, wanted)
+    sums, vectors = with_pairwise_interaction(e)
+    (alone,) = torch.autograd.grad(vectors.square().sum(), e)
+    torch.testing.assert_close(alone, 2 * e)

@@ -29,7 +29,7 @@ from recsys.embedding.sharded import (
 )
 from recsys.errors import DataError, UnsupportedError
 from recsys.families.neural import NeuralRecommender
-from recsys.families.slots import Slots, Table, at, column_width, joined, unknown
+from recsys.families.slots import Slots, Table, at, beside, column_width, joined, unknown
 from recsys.nn.compiled import compiled
 from recsys.params import NonNegative, PositiveInt
 from recsys.training import Examples, Negatives, Processes, StreamedExamples, join, make_optimizers, seeded
@@ -138,7 +138,8 @@ class FieldExamples:
                 torch.cat([items, drawn]),
                 torch.cat([targets, torch.zeros(len(drawn), device=drawn.device)]),
             )
-        slots = joined(at(self.sides[0], users), at(self.sides[1], items), (codes, values))
+        every = torch.arange(len(users), device=users.device)
+        slots = beside((*self.sides, (codes, values)), (users, items, every))
         return FieldBatch(*slots, targets, weights)
 
 
@@ -322,7 +323,8 @@ class FieldRecommender(NeuralRecommender):
         logits = net(batch.codes, batch.values).float()
         if self.target_ == "rating":
             return (batch.weights * (logits - batch.targets).square()).mean()
-        return F.binary_cross_entropy_with_logits(logits, batch.targets, batch.weights)
+        # Torch's own log loss has all threads start at any size, which at a batch's takes longer than the loss.
+        return (batch.weights * (F.softplus(logits) - batch.targets * logits)).mean()
 
     def _link(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
         if self.target_ == "label":

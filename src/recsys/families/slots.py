@@ -25,6 +25,7 @@ from torch import Tensor
 from recsys.data import Column, Features
 from recsys.data.encoders import powers
 from recsys.errors import DataError
+from recsys.kernels.slots import slots_beside
 
 Table = tuple[Tensor, Tensor]
 """Codes and values of slots, (n, S) each."""
@@ -145,6 +146,15 @@ def at(table: Table, rows: Tensor) -> Table:
     # Whole rows are copied; indexing would go number by number.
     places = rows.remainder(len(codes))
     return codes.index_select(0, places), values.index_select(0, places)
+
+
+def beside(tables: Sequence[Table], rows: Sequence[Tensor]) -> Table:
+    """Rows (B,) of each table, one table's slots behind another's; row -1 is the last, the unknown id."""
+    if all(codes.is_cpu for codes, _ in tables):
+        arrays = [(codes.numpy(), values.numpy()) for codes, values in tables]
+        codes, values = slots_beside(arrays, [some.numpy() for some in rows])
+        return torch.from_numpy(codes), torch.from_numpy(values)
+    return joined(*(at(table, some) for table, some in zip(tables, rows, strict=True)))
 
 
 def joined(*parts: Table) -> Table:

@@ -17,7 +17,7 @@ from recsys.kernels.vectors import inline_ir
 
 PIECE = 1 << 14
 """Numbers of a parameter that a thread takes at a time."""
-SMALL = 1 << 17
+SMALL = 1 << 19
 """Numbers below which starting threads takes longer than the step."""
 
 

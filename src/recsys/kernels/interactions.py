@@ -73,12 +73,14 @@ def _row_products(typing: Any, e: Any, row: Any) -> Any:
 
 
 @inline_ir
-def _row_back(typing: Any, e: Any, row: Any, gradient: Any, out: Any) -> Any:
-    """out = gradient (sum over f of e - e), of one row."""
+def _row_back(typing: Any, e: Any, row: Any, gradient: Any, more: Any, out: Any) -> Any:
+    """out = more + gradient (sum over f of e - e), of one row; `more` is an array like `out`, or nothing."""
+    adds = not isinstance(more, types.NoneType)
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         row = _, _, n_vectors, dim = _row(context, builder, signature, args)
-        number, target = args[2].type, array_of(context, builder, signature, args, 3).data
+        number, target = args[2].type, array_of(context, builder, signature, args, 4).data
+        beside = array_of(context, builder, signature, args, 3).data if adds else None
 
         def body(d: Any, lanes: int) -> None:
             at, of, total = _piece(builder, row, d, lanes, number)
@@ -86,14 +88,18 @@ def _row_back(typing: Any, e: Any, row: Any, gradient: Any, out: Any) -> Any:
 
             def move(f: Any) -> None:
                 others = builder.fsub(total, of(f))
-                store(builder, builder.fmul(factor, others), target, at(f))
+                if adds:
+                    value = multiply_add(builder, load(builder, beside, at(f), total.type), factor, others)
+                else:
+                    value = builder.fmul(factor, others)
+                store(builder, value, target, at(f))
 
             each(builder, n_vectors, move, step=1)
 
         in_pieces(builder, dim, body)
         return context.get_dummy_value()
 
-    return types.void(e, types.int64, e.dtype, out), build
+    return types.void(e, types.int64, e.dtype, more, out), build
 
 
 @njit(cache=True, nogil=True)
@@ -103,9 +109,9 @@ def _products(start, stop, e, out):  # pragma: no cover
 
 
 @njit(cache=True, nogil=True)
-def _back(start, stop, e, gradient, out):  # pragma: no cover
+def _back(start, stop, e, gradient, more, out):  # pragma: no cover
     for row in range(start, stop):
-        _row_back(e, row, gradient[row], out)
+        _row_back(e, row, gradient[row], more, out)
 
 
 def pair_products(e: NDArray[Any], n_jobs: int = -1) -> NDArray[Any]:
@@ -115,9 +121,11 @@ def pair_products(e: NDArray[Any], n_jobs: int = -1) -> NDArray[Any]:
     return out
 
 
-def pair_products_back(e: NDArray[Any], gradient: NDArray[Any], out: NDArray[Any], n_jobs: int = -1) -> None:
-    """The gradient `out` (B, F, D) of the vectors from that of the sums, (B,)."""
-    over_rows(lambda start, stop: _back(start, stop, e, gradient, out), len(e), _jobs(e, n_jobs))
+def pair_products_back(
+    e: NDArray[Any], gradient: NDArray[Any], more: NDArray[Any] | None, out: NDArray[Any], n_jobs: int = -1
+) -> None:
+    """The gradient `out` (B, F, D) of the vectors from that of the sums, (B,), and what else there is of it, `more`."""
+    over_rows(lambda start, stop: _back(start, stop, e, gradient, more, out), len(e), _jobs(e, n_jobs))
 
 
 def _jobs(e: NDArray[Any], n_jobs: int) -> int:

@@ -1,21 +1,27 @@
 """Layers of a small network on a block of rows: forward, back, and the gradients of their weights, in registers.
 
-Widths are filled up with zeros, so that no product has an edge: columns to a multiple of 16, rows to one of 4. A layer
-is `weight` (N, K) and `turned`, its transpose (K, N): each is filled up by itself. Nothing is checked.
+Widths are filled up with zeros, so that no product has an edge: columns to a multiple of `LANES`, rows to one of `ROWS`.
+A layer is `weight` (N, K) and `turned`, its transpose (K, N): each is filled up by itself. Nothing is checked.
 """
 
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
+from llvmlite.binding import get_host_cpu_features
 from numba import njit, types
 from numpy.typing import NDArray
 
 from recsys.kernels.parallel import FAST
 from recsys.kernels.vectors import FLOATS, INDEX, array_of, each, inline_ir, load, spread, store, sum_products
 
-LANES, ROWS = FLOATS.count, 4
-"""Columns and rows of a tile: 4 x 16 sums fill 8 of the 16 registers of AVX2, enough for none to wait for itself."""
+LANES = FLOATS.count
+"""Columns of a tile."""
+ROWS = 8
+"""What rows are filled up to, whatever the height of a tile: it may have been compiled on another processor."""
+TILE_ROWS = 8 if get_host_cpu_features().get("avx512f") else 4
+"""Rows of a tile: 8 registers of sums, enough for none to wait for itself, of the 32 of AVX-512 or the 16, half as long,
+of AVX2."""
 ANY = np.float32(-np.inf)
 """What every number is above: as a floor it leaves a layer linear."""
 ZERO = np.float32(0)
@@ -50,14 +56,14 @@ def _place(builder: Any, row: Any, step: Any, column: Any) -> Any:
 
 def _places(builder: Any, row: Any, step: Any, column: Any) -> list[Any]:
     """Offsets of a column in the rows of a tile."""
-    return [_place(builder, builder.add(row, INDEX(i)), step, column) for i in range(ROWS)]
+    return [_place(builder, builder.add(row, INDEX(i)), step, column) for i in range(TILE_ROWS)]
 
 
 @inline_ir
 def _forward_tile(
     typing: Any, below: Any, row: Any, turned: Any, column: Any, shift: Any, floor: Any, above: Any, first: Any
 ) -> Any:
-    """above[row : row + 4, first + column :][:, :16] = max(below @ turned + shift, floor), of the same rows and columns."""
+    """The rows of a tile of above[:, first + column :][:, :16] = max(below @ turned + shift, floor), of the same columns."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         (x, _, x_step), (w, depth, w_step), (y, _, y_step) = (
@@ -65,7 +71,7 @@ def _forward_tile(
         )
         row, column, floor, first = (args[i] for i in (1, 3, 5, 7))
         left, right = (x, builder.mul(row, x_step)), (w, column, FLOATS)
-        totals = sum_products(builder, ROWS, left, INDEX(1), right, w_step, depth, left_row=x_step)
+        totals = sum_products(builder, TILE_ROWS, left, INDEX(1), right, w_step, depth, left_row=x_step)
         shift = load(builder, array_of(context, builder, signature, args, 4).data, column, FLOATS)
         lowest = spread(builder, floor, FLOATS)
         for total, place in zip(totals, _places(builder, row, y_step, builder.add(first, column)), strict=True):
@@ -83,7 +89,7 @@ def _forward_tile(
 def _back_tile(
     typing: Any, gradient: Any, row: Any, first: Any, weight: Any, column: Any, below: Any, floor: Any, of_below: Any
 ) -> Any:
-    """of_below[row : row + 4, column : column + 16] = gradient[:, first:] @ weight where below is above the floor, else 0."""
+    """A tile of of_below = gradient[:, first:] @ weight where below is above the floor, else 0."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         (g, _, g_step), (w, depth, w_step), (x, _, x_step), (out, _, out_step) = (
@@ -91,7 +97,7 @@ def _back_tile(
         )
         row, first, column, floor = (args[i] for i in (1, 2, 4, 6))
         left, right = (g, _place(builder, row, g_step, first)), (w, column, FLOATS)
-        totals = sum_products(builder, ROWS, left, INDEX(1), right, w_step, depth, left_row=g_step)
+        totals = sum_products(builder, TILE_ROWS, left, INDEX(1), right, w_step, depth, left_row=g_step)
         lowest, nothing = spread(builder, floor, FLOATS), ir.Constant(FLOATS, [0.0] * LANES)
         places = zip(_places(builder, row, x_step, column), _places(builder, row, out_step, column), strict=True)
         for total, (at, to) in zip(totals, places, strict=True):
@@ -105,7 +111,7 @@ def _back_tile(
 
 @inline_ir
 def _weights_tile(typing: Any, gradient: Any, first: Any, row: Any, below: Any, column: Any, n: Any, out: Any) -> Any:
-    """out[row : row + 4, column : column + 16] += gradient[:n, first:].T @ below[:n], of the same rows and columns."""
+    """The rows of a tile of out[:, column : column + 16] += gradient[:n, first:].T @ below[:n], of the same columns."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         (g, _, g_step), (x, _, x_step), (out, _, out_step) = (
@@ -113,7 +119,7 @@ def _weights_tile(typing: Any, gradient: Any, first: Any, row: Any, below: Any, 
         )
         first, row, column, n = (args[i] for i in (1, 2, 4, 5))
         left, right = (g, builder.add(first, row)), (x, column, FLOATS)
-        totals = sum_products(builder, ROWS, left, g_step, right, x_step, n)
+        totals = sum_products(builder, TILE_ROWS, left, g_step, right, x_step, n)
         for total, place in zip(totals, _places(builder, row, out_step, column), strict=True):
             store(builder, builder.fadd(load(builder, out, place, FLOATS), total), out, place)
         return context.get_dummy_value()
@@ -144,8 +150,8 @@ def _sums_tile(typing: Any, gradient: Any, first: Any, column: Any, n: Any, out:
 
 @njit(cache=True, nogil=True, **FAST)
 def forward(below, turned, shift, floor, n, above, first):  # pragma: no cover
-    """above[:n, first:] = max(below[:n] @ turned + shift, floor). Rows up to a multiple of 4 are overwritten."""
-    for row in range(0, n, ROWS):
+    """above[:n, first:] = max(below[:n] @ turned + shift, floor). Rows up to a multiple of `ROWS` are overwritten."""
+    for row in range(0, n, TILE_ROWS):
         for column in range(0, turned.shape[1], LANES):
             _forward_tile(below, row, turned, column, shift, floor, above, first)
 
@@ -153,7 +159,7 @@ def forward(below, turned, shift, floor, n, above, first):  # pragma: no cover
 @njit(cache=True, nogil=True, **FAST)
 def back(gradient, first, weight, below, floor, n, of_below):  # pragma: no cover
     """of_below[:n] = gradient[:n, first:] @ weight where below is above the floor, else 0; rows as in `forward`."""
-    for row in range(0, n, ROWS):
+    for row in range(0, n, TILE_ROWS):
         for column in range(0, weight.shape[1], LANES):
             _back_tile(gradient, row, first, weight, column, below, floor, of_below)
 
@@ -163,6 +169,6 @@ def add_gradients(gradient, first, below, n, of_weight, of_shift):  # pragma: no
     """of_weight += gradient[:n, first:].T @ below[:n] and of_shift += gradient[:n, first:].sum(0), n at least 1."""
     for column in range(0, of_shift.shape[0], LANES):
         _sums_tile(gradient, first, column, n, of_shift)
-    for row in range(0, of_weight.shape[0], ROWS):
+    for row in range(0, of_weight.shape[0], TILE_ROWS):
         for column in range(0, of_weight.shape[1], LANES):
             _weights_tile(gradient, first, row, below, column, n, of_weight)

@@ -6,14 +6,14 @@ the second-level cache. He et al., "Neural Collaborative Filtering", WWW 2017.
 
 from collections.abc import Sequence
 from functools import partial
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
 
-from recsys.kernels.layers import ANY, LANES, ROWS, ZERO, add_gradients, back, fill_up, filled_up, forward
+from recsys.kernels.layers import LANES
+from recsys.kernels.mlp import Stack, columns, down, lines, matrix, ranges, summed, up
 from recsys.kernels.pair_sides import Floats, Integers, Side, Sides
 from recsys.kernels.parallel import FAST, n_threads, run_all
 from recsys.kernels.vectors import (
@@ -146,62 +146,20 @@ def _slopes(products, bias, logits, n, n_each, scale, slopes):  # pragma: no cov
     return total + np.log(product)
 
 
-@njit(cache=True, nogil=True)
-def _columns(width):  # pragma: no cover
-    return -(-width // LANES) * LANES
-
-
-@njit(cache=True, nogil=True)
-def _lines(width):  # pragma: no cover
-    return -(-width // ROWS) * ROWS
-
-
-@njit(cache=True, nogil=True)
-def _matrix(memory, start, n_rows, n_columns):  # pragma: no cover
-    return memory[start : start + n_rows * n_columns].reshape(n_rows, n_columns)
-
-
-@njit(cache=True, nogil=True)
-def _up(n, capacity, widths, turned, shifts, hidden):  # pragma: no cover
-    """All layers of n pairs from the first one, which lie behind each other in `hidden`; the last one is linear."""
-    at, at_weight, at_shift = 0, 0, 0
-    for level in range(1, len(widths)):
-        lines, under, over = _lines(widths[level - 1]), _columns(widths[level - 1]), _columns(widths[level])
-        below = _matrix(hidden, at, capacity, under)
-        above = _matrix(hidden, at + capacity * under, capacity, over)
-        weight, shift = _matrix(turned, at_weight, lines, over), shifts[at_shift : at_shift + over]
-        forward(below, weight, shift, ZERO if level + 1 < len(widths) else ANY, n, above, 0)
-        at, at_weight, at_shift = at + capacity * under, at_weight + lines * over, at_shift + over
-
-
-@njit(cache=True, nogil=True)
-def _down(n, capacity, widths, weights, hidden, of_hidden, of_weights, of_shifts):  # pragma: no cover
-    """Gradients of all layers of n pairs from that of the last one, and of the weights, which are added up."""
-    at, at_weight, at_shift = len(hidden) - capacity * LANES, len(weights), len(of_shifts)
-    for level in range(len(widths) - 1, 0, -1):
-        lines, under, over = _lines(widths[level]), _columns(widths[level - 1]), _columns(widths[level])
-        gradient = _matrix(of_hidden, at, capacity, over)
-        at, at_weight, at_shift = at - capacity * under, at_weight - lines * under, at_shift - over
-        below, of_below = _matrix(hidden, at, capacity, under), _matrix(of_hidden, at, capacity, under)
-        of_weight, of_shift = _matrix(of_weights, at_weight, lines, under), of_shifts[at_shift : at_shift + over]
-        add_gradients(gradient, 0, below, n, of_weight, of_shift)
-        back(gradient, 0, _matrix(weights, at_weight, lines, under), below, ZERO, n, of_below)
-
-
 @njit(cache=True, nogil=True, **FAST)
 def _pairs(
-    start, stop, step, people, things, items, dim, bias, widths, weights, turned, shifts, scale,
+    start, stop, step, people, things, items, dim, bias, widths, floors, weights, turned, shifts, scale,
     of_people, of_things, of_bias, of_weights, of_shifts,
 ):  # pragma: no cover  # fmt: skip
     """Summed loss of users start to stop, `step` at a time; gradients are added up."""
-    n_each, inside, inner = items.shape[1], people.shape[1] > dim, _columns(widths[0])
-    capacity, total = _lines(step * n_each), 0
+    n_each, inside, inner = items.shape[1], people.shape[1] > dim, columns(widths[0])
+    capacity, total = lines(step * n_each), 0
     for width in widths:
-        total += capacity * _columns(width)
+        total += capacity * columns(width)
     hidden, of_hidden = np.zeros(total, np.float32), np.zeros(total, np.float32)
     products, last, loss = np.zeros(capacity, np.float32), total - capacity * LANES, 0.0
-    sums, of_sums = _matrix(hidden, 0, capacity, inner), _matrix(of_hidden, 0, capacity, inner)
-    logits, slopes = _matrix(hidden, last, capacity, LANES), _matrix(of_hidden, last, capacity, LANES)
+    sums, of_sums = matrix(hidden, 0, capacity, inner), matrix(of_hidden, 0, capacity, inner)
+    logits, slopes = matrix(hidden, last, capacity, LANES), matrix(of_hidden, last, capacity, LANES)
     for first in range(start, stop, step):
         beyond = min(first + step, stop)
         n = (beyond - first) * n_each
@@ -212,9 +170,9 @@ def _pairs(
                     products[r] = _product(people, user, things, item, dim)
                 if inside:
                     _activate(people, user, things, item, dim, sums, r)
-        _up(n, capacity, widths, turned, shifts, hidden)
+        up(n, capacity, widths, floors, turned, shifts, hidden)
         loss += _slopes(products, bias, logits, n, n_each, scale, slopes)
-        _down(n, capacity, widths, weights, hidden, of_hidden, of_weights, of_shifts)
+        down(n, capacity, widths, floors, weights, hidden, of_hidden, of_weights, of_shifts, 0)
         for user in range(first, beyond):
             for k in range(n_each):
                 item, r = items[user, k], (user - first) * n_each + k
@@ -251,37 +209,11 @@ class Gradients(NamedTuple):
     weights: Sequence[Floats]
 
 
-class _Layers:
-    """Those behind the first one, the logit as the last, filled up and flat behind each other."""
-
-    def __init__(self, width: int, weights: Sequence[Floats]):
-        _, *tower = weights
-        head = [tower[0], np.zeros(1, np.float32)] if tower else []
-        self.layers = [*tower[1:], *head]
-        self.widths = np.array([width if tower else 1, *(len(shift) for shift in self.layers[1::2])])
-        self.weights = _flat([fill_up(weight) for weight in self.layers[::2]])
-        self.turned = _flat([fill_up(weight.T) for weight in self.layers[::2]])
-        self.shifts = _flat([fill_up(shift[None])[0] for shift in self.layers[1::2]])
-
-    def gradients(self, of_weights: Floats, of_shifts: Floats) -> list[Floats]:
-        """Flat ones in the order of the weights: of the logit, then weight and shift of each layer."""
-        found, at, at_shift = [], 0, 0
-        for weight, shift in zip(self.layers[::2], self.layers[1::2], strict=True):
-            shape = filled_up(len(weight), ROWS), filled_up(weight.shape[1], LANES)
-            part = of_weights[at : at + shape[0] * shape[1]].reshape(shape)
-            found += [part[: len(weight), : weight.shape[1]], of_shifts[at_shift : at_shift + len(shift)]]
-            at, at_shift = at + part.size, at_shift + filled_up(len(shift), LANES)
-        return [*found[-2:-1], *found[:-2]]
-
-
-def _flat(arrays: Sequence[Floats]) -> Floats:
-    return np.concatenate([np.empty(0, np.float32), *(one.reshape(-1) for one in arrays)])
-
-
-def _ranges(n: int, threads: int) -> list[tuple[int, int]]:
-    """Ranges of rows that whole tiles fit into."""
-    edges = [min(filled_up(n * part // threads, ROWS), n) for part in range(threads + 1)]
-    return list(pairwise(edges))
+def _stack(width: int, weights: Sequence[Floats]) -> Stack:
+    """The layers behind the first one, which comes in cut off at 0, and the logit as the last."""
+    _, *tower = weights
+    layers = [*zip(tower[1::2], tower[2::2], strict=True), (tower[0], np.zeros(1, np.float32))] if tower else []
+    return Stack(layers, [True] * len(layers) + [False], width if tower else 1)
 
 
 def pair_gradients(pairs: Pairs, n_jobs: int = -1) -> tuple[float, Gradients]:
@@ -291,10 +223,10 @@ def pair_gradients(pairs: Pairs, n_jobs: int = -1) -> tuple[float, Gradients]:
     """
     threads = max(1, min(n_threads(n_jobs), pairs.items.size // LEAST))
     users, things = Sides(pairs.users), Sides(pairs.things)
-    layers = _Layers(len(pairs.users.bias), pairs.weights)
-    things_ranges = _ranges(len(pairs.things.rows), threads)
+    stack = _stack(len(pairs.users.bias), pairs.weights)
+    things_ranges = ranges(len(pairs.things.rows), threads)
     run_all([partial(things.forward, *some) for some in things_ranges], threads)
-    calls = [partial(_some_users, *some, pairs, users, things, layers) for some in _ranges(len(pairs.items), threads)]
+    calls = [partial(_some_users, *some, pairs, users, things, stack) for some in ranges(len(pairs.items), threads)]
     losses, of_things, of_users, of_weights = zip(*run_all(calls, threads), strict=True)
 
     def things_back(start: int, stop: int) -> list[Floats]:
@@ -303,29 +235,25 @@ def pair_gradients(pairs: Pairs, n_jobs: int = -1) -> tuple[float, Gradients]:
         return things.back(start, stop, of_things[0])
 
     of_shared = run_all([partial(things_back, *some) for some in things_ranges], threads)
-    gradients = Gradients(users.gradients(_sums(of_users)), things.gradients(_sums(of_shared)), _sums(of_weights))
+    gradients = Gradients(users.gradients(summed(of_users)), things.gradients(summed(of_shared)), summed(of_weights))
     return sum(losses) / max(len(pairs.items), 1), gradients
 
 
-def _sums(parts: Sequence[Sequence[Floats]]) -> list[Floats]:
-    """What threads found, added up in their order."""
-    return [sum(more, start=first) for first, *more in zip(*parts, strict=True)]
-
-
 def _some_users(
-    start: int, stop: int, pairs: Pairs, users: Sides, things: Sides, layers: _Layers
+    start: int, stop: int, pairs: Pairs, users: Sides, things: Sides, stack: Stack
 ) -> tuple[float, Floats, list[Floats], list[Floats]]:
     """Summed loss; gradients of the items' sides, of what users' sides share, and of the weights."""
     users.forward(start, stop)
     n_users, n_each = pairs.items.shape
-    numbers = 2 * sum(filled_up(int(width), LANES) for width in layers.widths)
-    step = max(1, BLOCK_NUMBERS // (numbers * n_each))
+    step = max(1, BLOCK_NUMBERS // (2 * stack.n_numbers * n_each))
     of_users, of_things = np.zeros_like(users.vectors), np.zeros_like(things.vectors)
-    of_bias, of_weights, of_shifts = (np.zeros_like(one) for one in (pairs.weights[0], layers.weights, layers.shifts))
+    of_bias, of_weights, of_shifts = np.zeros_like(pairs.weights[0]), *stack.zeros()
     loss = _pairs(
         start, stop, step, users.vectors, things.vectors, pairs.items, users.dim, pairs.weights[0][0],
-        layers.widths, layers.weights, layers.turned, layers.shifts, np.float32(1 / max(n_users, 1)),
+        stack.widths, stack.floors, stack.weights, stack.turned, stack.shifts, np.float32(1 / max(n_users, 1)),
         of_users, of_things, of_bias, of_weights, of_shifts,
     )  # fmt: skip
     shared = users.back(start, stop, of_users)
-    return loss, of_things, shared, [of_bias, *layers.gradients(of_weights, of_shifts)]
+    of_layers = stack.gradients(of_weights, of_shifts)
+    # The logit is the last layer, of which the bias is no weight, and comes first.
+    return loss, of_things, shared, [of_bias, *of_layers[-2:-1], *of_layers[:-2]]

@@ -1,9 +1,10 @@
-"""Lookup of the slots of rows in a table, and the way back of its gradient: one pass each, with nothing in between.
+"""Slots of rows; their lookup in a table, and the way back of its gradient: one pass each, with nothing in between.
 
 A row of a data set has slots, each a code (-1 is nothing) and a value. What is looked up is value times row of the
 table, and slots of one owner are added up. Arrays lie in one piece, row after row; this is not checked.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -89,6 +90,29 @@ def _list(codes, values, first, owner, gradient, rows, out):  # pragma: no cover
                 _add_times(values[b, s], gradient, (b * n_owners + owner[s]) * dim, out, n * dim, dim)
                 n += 1
     return n
+
+
+@njit(cache=True, nogil=True)
+def _beside(codes, values, rows, first, out_codes, out_values):  # pragma: no cover
+    n_rows, width = codes.shape
+    for b in range(len(rows)):
+        row = rows[b] + n_rows if rows[b] < 0 else rows[b]
+        if row < 0 or row >= n_rows:
+            raise DataError("slots got a row beyond their table; give rows below its length, -1 for the last one")
+        for s in range(width):
+            out_codes[b, first + s], out_values[b, first + s] = codes[row, s], values[row, s]
+
+
+def slots_beside(
+    tables: Sequence[tuple[NDArray[np.int64], NDArray[np.float32]]], rows: Sequence[NDArray[np.int64]]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Codes and values (B, S) from rows (B,) of each table (n, s), -1 the last one, one table's slots behind another's."""
+    widths = [codes.shape[1] for codes, _ in tables]
+    shape = len(rows[0]), sum(widths)
+    out = np.empty(shape, np.int64), np.empty(shape, np.float32)
+    for (codes, values), some, first in zip(tables, rows, np.cumsum([0, *widths]), strict=False):
+        _beside(codes, values, some, first, *out)
+    return out
 
 
 def gather_slots(

@@ -10,25 +10,34 @@ from recsys.kernels.interactions import pair_products, pair_products_back
 
 
 class _PairwiseInteraction(torch.autograd.Function):
-    """(|s|^2 - sum |e_f|^2) / 2 with s = sum e_f. Its gradient is s - e_f, told to torch, which would make it of many passes."""
+    """(|s|^2 - sum |e_f|^2) / 2 with s = sum e_f, and the vectors again. The gradient is s - e_f times that of the sum, and
+    what comes back to the vectors, told to torch, which would make it of many passes."""
 
     @staticmethod
-    def forward(ctx: Any, e: Tensor) -> Tensor:
+    def forward(ctx: Any, e: Tensor) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(e)
+        ctx.set_materialize_grads(False)
         if _in_one_pass(e):
-            return torch.from_numpy(pair_products(e.numpy(), torch.get_num_threads()))
-        return 0.5 * (e.sum(1).square() - e.square().sum(1)).sum(1)
+            products = torch.from_numpy(pair_products(e.numpy(), torch.get_num_threads()))
+        else:
+            products = 0.5 * (e.sum(1).square() - e.square().sum(1)).sum(1)
+        return products, e.view_as(e)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        (e,), gradient = ctx.saved_tensors, grad_outputs[0]
+    def backward(ctx: Any, *grad_outputs: Tensor | None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (e,), (gradient, more) = ctx.saved_tensors, grad_outputs
+        if gradient is None:
+            return more
         if _in_one_pass(e):
             # Torch's own memory: it gives the same out again.
             out = torch.empty_like(e)
-            pair_products_back(e.numpy(), gradient.contiguous().numpy(), out.numpy(), torch.get_num_threads())
+            beside = None if more is None else more.contiguous().numpy()
+            arrays = e.numpy(), gradient.contiguous().numpy(), beside, out.numpy()
+            pair_products_back(*arrays, torch.get_num_threads())
             return out
-        return (e.sum(1, keepdim=True) - e).mul_(gradient[:, None, None])
+        found = (e.sum(1, keepdim=True) - e).mul_(gradient[:, None, None])
+        return found if more is None else found.add_(more)
 
 
 def _in_one_pass(e: Tensor) -> bool:
@@ -39,6 +48,11 @@ def _in_one_pass(e: Tensor) -> bool:
 
 def pairwise_interaction(e: Tensor) -> Tensor:
     """Sum over pairs of fields of their dot products, by (sum e)^2 - sum e^2: (B, F, D) to (B,) (Rendle, 2010)."""
+    return with_pairwise_interaction(e)[0]
+
+
+def with_pairwise_interaction(e: Tensor) -> tuple[Tensor, Tensor]:
+    """`pairwise_interaction`, and the vectors for who else reads them: both gradients are then one pass."""
     return _PairwiseInteraction.apply(e)  # type: ignore[return-value]
 
 

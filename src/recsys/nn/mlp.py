@@ -1,11 +1,15 @@
 """Stacks of linear layers."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
+from recsys.kernels.mlp import Stack, back_rows, forward_rows, hidden_shape
 from recsys.nn.dropout import Dropout
 
 
@@ -37,9 +41,85 @@ def relu() -> nn.Module:
     return nn.ReLU(inplace=True)
 
 
+class _LinearLayers(torch.autograd.Function):
+    """Rows (B, D), whether each layer has a ReLU, and its weight and bias, to rows (B, H), by a kernel of the CPU."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rectified: Sequence[bool], *weights: Tensor) -> Tensor:
+        arrays = [one.detach().numpy() for one in weights]
+        layers = list(zip(arrays[::2], arrays[1::2], strict=True))
+        ctx.stack = Stack(layers, [False, *rectified], x.shape[1])
+        # Torch's own memory: it gives the same out again.
+        ctx.hidden = x.new_empty(hidden_shape(len(x), ctx.stack))
+        out = x.new_empty(len(x), len(arrays[-1]))
+        forward_rows(x.numpy(), ctx.stack, ctx.hidden.numpy(), out.numpy(), torch.get_num_threads())
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        gradient = grad_outputs[0].contiguous()
+        of_x = gradient.new_empty(len(gradient), ctx.stack.widths[0]) if ctx.needs_input_grad[0] else None
+        arrays = gradient.numpy(), ctx.stack, ctx.hidden.numpy(), None if of_x is None else of_x.numpy()
+        found = back_rows(*arrays, torch.get_num_threads())
+        return of_x, None, *map(torch.from_numpy, found)
+
+
+def in_blocks(x: Tensor, weights: Iterable[Tensor]) -> bool:
+    """Whether kernels of the CPU work on rows (B, D) block by block: in training, in float32.
+
+    Hidden units then do not leave the cache between layers. They are kept for the way back, which nothing else needs.
+    """
+    plain = x.ndim == 2 and all(one.is_cpu and one.dtype == torch.float32 for one in (x, *weights))
+    trains = torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
+    return plain and trains and not torch.compiler.is_compiling()
+
+
+def linear_layers(x: Tensor, weights: Sequence[Tensor], rectified: Sequence[bool]) -> Tensor:
+    """Linear layers on rows (B, D): weight and bias of each, and whether a ReLU follows it."""
+    if in_blocks(x, weights):
+        return _LinearLayers.apply(x.contiguous(), rectified, *weights)  # type: ignore[return-value]
+    for weight, bias, active in zip(weights[::2], weights[1::2], rectified, strict=True):
+        x = F.linear(x, weight, bias)
+        x = x.relu_() if active else x
+    return x
+
+
+class Layers(nn.Sequential):
+    """Linear layers, and norms, activations and dropout between them."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Rows (B, D) to rows (B, H)."""
+        if not self._bare:
+            return super().forward(input)
+        return linear_layers(input, self._weights, self._rectified)
+
+    def followed_by(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """Rows (B, D) through the layers and one more of these weights."""
+        if not self._bare:
+            return F.linear(self(x), weight, bias)
+        return linear_layers(x, [*self._weights, weight, bias], [*self._rectified, False])
+
+    @property
+    def _bare(self) -> bool:
+        """Whether there are linear layers and ReLUs behind them alone."""
+        kinds = [type(one) for one in self]
+        known = kinds[:1] == [nn.Linear] and set(kinds) <= {nn.Linear, nn.ReLU}
+        return known and (nn.ReLU, nn.ReLU) not in itertools.pairwise(kinds)
+
+    @property
+    def _weights(self) -> list[Tensor]:
+        return [part for one in self if isinstance(one, nn.Linear) for part in (one.weight, one.bias)]
+
+    @property
+    def _rectified(self) -> list[bool]:
+        pairs = itertools.pairwise([*self, None])
+        return [isinstance(after, nn.ReLU) for one, after in pairs if isinstance(one, nn.Linear)]
+
+
 def hidden_layers(
     *dims: int, dropout: float = 0.0, activation: Callable[[], nn.Module] = relu, batch_norm: bool = False
-) -> nn.Sequential:
+) -> Layers:
     """Linear layers dims[0] -> dims[1] -> ..., each followed by norm, activation and dropout."""
     layers: list[nn.Module] = []
     for fan_in, fan_out in itertools.pairwise(dims):
@@ -49,15 +129,15 @@ def hidden_layers(
         layers.append(activation())
         if dropout:
             layers.append(Dropout(dropout))
-    return nn.Sequential(*layers)
+    return Layers(*layers)
 
 
 def mlp(
     *dims: int, dropout: float = 0.0, activation: Callable[[], nn.Module] = relu, batch_norm: bool = False
-) -> nn.Sequential:
+) -> Layers:
     """`hidden_layers` and one more linear layer, which nothing follows."""
     hidden = hidden_layers(*dims[:-1], dropout=dropout, activation=activation, batch_norm=batch_norm)
-    return nn.Sequential(*hidden, linear(dims[-2], dims[-1]))
+    return Layers(*hidden, linear(dims[-2], dims[-1]))
 
 
 def product(layer: nn.Linear, x: Tensor) -> Tensor:

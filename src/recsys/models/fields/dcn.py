@@ -7,14 +7,14 @@ Improved Deep & Cross Network and Practical Lessons for Web-scale Learning to Ra
 from collections.abc import Sequence
 from typing import Literal
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor
 
 from recsys.embedding import FieldEmbedding
 from recsys.families import FieldRecommender
 from recsys.families.field import FieldNet, Parts
 from recsys.nn.cross import MatrixCross, MixCross, VectorCross
-from recsys.nn.mlp import both, hidden_layers, linear, product
+from recsys.nn.mlp import Layers, both, hidden_layers, linear, linear_layers, product
 from recsys.params import Fraction, NonNegative, PositiveInt
 
 
@@ -58,16 +58,19 @@ class DCNNet(FieldNet):
     def head(self, parts: Parts) -> Tensor:
         """Field vectors (B, F, D) to logits (B,)."""
         x = parts[0].flatten(1)
-        return self._logits(self.cross(x), None if self._one_after_the_other else self.deep(x))
+        crossed, x = self.cross.with_input(x) if isinstance(self.cross, MatrixCross) else (self.cross(x), x)
+        return self._logits(crossed, x, self.deep)
 
-    def _logits(self, crossed: Tensor, deep: Tensor | None) -> Tensor:
-        """What the networks end with, (N, D) and (N, H), to logits (N,); without a second one `deep` reads the first."""
-        if deep is None:
-            return self.logit(self.deep(crossed)).squeeze(1)
+    def _logits(self, crossed: Tensor, x: Tensor, deep: Layers) -> Tensor:
+        """What the cross network gives, (N, D), to logits (N,). `deep`, all or the rest of the deep network, reads x
+        unless that network reads what is given."""
+        weight, bias = self.logit.weight, self.logit.bias
+        if self._one_after_the_other:
+            return self.deep.followed_by(crossed, weight, bias).squeeze(1)
         # Each with its columns of the weights: beside each other they would have to be copied, and their gradients too.
-        widths = crossed.shape[1], deep.shape[1]
-        of_crossed, of_deep = self.logit.weight.split(widths, 1)
-        return (F.linear(crossed, of_crossed, self.logit.bias) + F.linear(deep, of_deep)).squeeze(1)
+        of_crossed, of_deep = weight.split((crossed.shape[1], weight.shape[1] - crossed.shape[1]), 1)
+        known = linear_layers(crossed, [of_crossed, bias], [False])
+        return (known + deep.followed_by(x, of_deep, torch.zeros_like(bias))).squeeze(1)
 
     def side(self, parts: Parts) -> Parts:
         """The fields' vectors side by side (B, F D), the cross network's first sums, and, where the deep network reads
@@ -79,8 +82,10 @@ class DCNNet(FieldNet):
     def pairs(self, people: Parts, things: Parts) -> Tensor:
         """Logits (B, C) of every pair."""
         x, sums = ((left[:, None] + right).flatten(0, 1) for left, right in zip(people[:2], things[:2], strict=True))
-        deep = None if self._one_after_the_other else self.deep[1:](both(people[2], things[2], self.deep[0]))
-        return self._logits(self.cross(x, sums), deep).view(len(people[0]), -1)
+        crossed = self.cross(x, sums)
+        if not self._one_after_the_other:
+            x = both(people[2], things[2], self.deep[0])
+        return self._logits(crossed, x, self.deep[1:]).view(len(people[0]), -1)
 
 
 class DCN(FieldRecommender):

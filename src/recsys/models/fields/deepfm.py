@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from recsys.embedding import FieldEmbedding
 from recsys.families import FieldRecommender
 from recsys.families.field import FieldNet, Parts
-from recsys.nn.interactions import pairwise_interaction
+from recsys.nn.interactions import pairwise_interaction, with_pairwise_interaction
 from recsys.nn.mlp import both, mlp, product
 from recsys.params import Fraction, NonNegative, PositiveInt
 
@@ -44,7 +44,8 @@ class DeepFMNet(FieldNet):
     def head(self, parts: Parts) -> Tensor:
         """Linear parts (B,) and field vectors (B, F, D) to logits (B,)."""
         linear, vectors = parts
-        return self.bias + linear + pairwise_interaction(vectors) + self.deep(vectors.flatten(1)).squeeze(1)
+        products, vectors = with_pairwise_interaction(vectors)
+        return self.bias + linear + products + self.deep(vectors.flatten(1)).squeeze(1)
 
     def side(self, parts: Parts) -> Parts:
         """Linear parts with the products inside a side (B,), sums of the vectors (B, D), the first layer's sums (B, H)."""

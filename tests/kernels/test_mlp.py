@@ -1,0 +1,120 @@
+"""Linear layers behind each other beside NumPy's products in double precision."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from recsys.kernels.layers import ANY, ZERO
+from recsys.kernels.mlp import BLOCK_ROWS, Stack, back_rows, forward_rows, hidden_shape, ranges
+
+WIDTHS = [(3, 2), (16, 16, 1), (5, 40, 17, 7), (33, 8, 8, 8)]
+ROWS = [1, BLOCK_ROWS, 2 * BLOCK_ROWS + 5]
+
+
+def drawn(widths, n_rows):
+    """A stack that is cut off at 0 but for its input and its last level, rows, and a gradient."""
+    rng = np.random.default_rng(sum(widths))
+    layers = [
+        (rng.normal(size=(above, below)).astype(np.float32), rng.normal(size=above).astype(np.float32))
+        for below, above in itertools.pairwise(widths)
+    ]
+    rectified = [False, *[True] * (len(layers) - 1), False]
+    x, gradient = (rng.normal(size=(n_rows, width)).astype(np.float32) for width in (widths[0], widths[-1]))
+    return layers, rectified, x, gradient
+
+
+def by_products(layers, rectified, x, gradient):
+    """What comes out, the gradient of the rows, and those of weight and bias of each layer."""
+    levels = [x.astype(float)]
+    for (weight, bias), active in zip(layers, rectified[1:], strict=True):
+        sums = levels[-1] @ weight.T + bias
+        levels.append(np.maximum(sums, 0) if active else sums)
+    found, slope = [], gradient.astype(float)
+    for at in range(len(layers) - 1, -1, -1):
+        slope = np.where(levels[at + 1] > 0, slope, 0) if rectified[at + 1] else slope
+        found = [slope.T @ levels[at], slope.sum(0), *found]
+        slope = slope @ layers[at][0]
+    return levels[-1], slope, found
+
+
+def by_kernel(layers, rectified, x, gradient, n_jobs=1):
+    stack = Stack(layers, rectified, x.shape[1])
+    # As it may come: what was in the memory before is nobody's.
+    hidden = np.full(hidden_shape(len(x), stack), np.nan, np.float32)
+    out, of_x = np.full((len(x), len(layers[-1][1])), np.nan, np.float32), np.full(x.shape, np.nan, np.float32)
+    forward_rows(x, stack, hidden, out, n_jobs)
+    return out, of_x, back_rows(gradient, stack, hidden, of_x, n_jobs)
+
+
+def close(found, wanted):
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4 * max(1.0, np.abs(wanted).max()))
+
+
+@pytest.mark.parametrize("last_is_cut_off", [False, True])
+@pytest.mark.parametrize("n_rows", ROWS)
+@pytest.mark.parametrize("widths", WIDTHS)
+def test_levels_and_all_gradients_are_those_of_products(widths, n_rows, last_is_cut_off):
+    layers, rectified, x, gradient = drawn(widths, n_rows)
+    rectified[-1] = last_is_cut_off
+    out, of_x, found = by_kernel(layers, rectified, x, gradient)
+    wanted_out, wanted_of_x, wanted = by_products(layers, rectified, x, gradient)
+    close(out, wanted_out)
+    close(of_x, wanted_of_x)
+    for one, other in zip(found, wanted, strict=True):
+        assert one.shape == other.shape
+        close(one, other)
+
+
+def test_rows_that_need_no_gradient_get_none():
+    layers, rectified, x, gradient = drawn((5, 40, 17, 7), 70)
+    stack = Stack(layers, rectified, 5)
+    hidden, out = np.empty(hidden_shape(70, stack), np.float32), np.empty((70, 7), np.float32)
+    forward_rows(x, stack, hidden, out, 1)
+    with_rows = back_rows(gradient, stack, hidden, np.empty_like(x), 1)
+    for one, other in zip(back_rows(gradient, stack, hidden, None, 1), with_rows, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_threads_share_the_rows_and_repeat_themselves():
+    problem = drawn((16, 16, 1), 5 * BLOCK_ROWS + 3)
+    one, three, again = (by_kernel(*problem, n_jobs) for n_jobs in (1, 3, 3))
+    for at in (0, 1):
+        np.testing.assert_array_equal(one[at], three[at])
+    for alone, shared, repeated in zip(one[2], three[2], again[2], strict=True):
+        close(shared, alone)
+        np.testing.assert_array_equal(shared, repeated)
+
+
+def test_no_rows_have_gradients_of_zeros():
+    layers, rectified, x, gradient = drawn((3, 2), 1)
+    out, of_x, found = by_kernel(layers, rectified, x[:0], gradient[:0], n_jobs=2)
+    assert out.shape == (0, 2)
+    assert of_x.shape == (0, 3)
+    assert not any(one.any() for one in found)
+
+
+def test_a_row_with_a_nan_does_not_touch_the_others():
+    layers, rectified, x, gradient = drawn((5, 40, 17, 7), 12)
+    clean = by_kernel(layers, rectified, x, gradient)[0]
+    x[4, 2] = np.nan
+    out = by_kernel(layers, rectified, x, gradient)[0]
+    assert np.isnan(out[4]).all()
+    np.testing.assert_array_equal(np.delete(out, 4, 0), np.delete(clean, 4, 0))
+
+
+def test_a_stack_keeps_its_numbers_filled_up():
+    layers, rectified, *_ = drawn((5, 40, 17, 7), 1)
+    stack = Stack(layers, rectified, 5)
+    assert stack.widths.tolist() == [5, 40, 17, 7]
+    assert stack.floors.tolist() == [ANY, ZERO, ZERO, ANY]
+    assert stack.n_numbers == 16 + 48 + 32 + 16
+    for one, other in zip(stack.gradients(stack.weights, stack.shifts), sum(layers, ()), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 64, 1000])
+def test_ranges_cover_all_rows_once_in_whole_steps(n):
+    found = ranges(n, 3, 8)
+    assert [row for start, stop in found for row in range(start, stop)] == list(range(n))
+    assert all(start % 8 == 0 or start == n for start, _ in found)
