@@ -16,7 +16,7 @@ import scipy.sparse as sp
 import recsys
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-SHARED_PARTS = ("__init__", "common", "ranking", "clicks", "click_peers", "sequences")
+SHARED_PARTS = ("__init__", "common", "ranking", "clicks", "click_peers", "fields", "sequences")
 TASKS = sorted(path.stem for path in (BENCHMARKS / "tasks").glob("*.py") if path.stem not in SHARED_PARTS)
 
 
@@ -240,8 +240,8 @@ def test_columns_of_a_data_set_come_back_as_they_were_left(clicks: ModuleType, t
 
 
 def test_tags_are_coded_from_one_on_and_padded_behind_the_last(clicks: ModuleType) -> None:
-    fields = importlib.import_module("tasks.fields")
-    assert fields.tag_codes([["b"], ["a", "c"], ["c"]]).tolist() == [[2, 0], [1, 3], [3, 0]]
+    movies = importlib.import_module("tasks.fields_movies")
+    assert movies.tag_codes([["b"], ["a", "c"], ["c"]]).tolist() == [[2, 0], [1, 3], [3, 0]]
 
 
 def test_ids_of_large_tables_follow_a_power_law(clicks: ModuleType) -> None:

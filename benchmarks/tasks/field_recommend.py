@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from speed import Bar, Contender, Measures
 
-from tasks import clicks, common, fields
+from tasks import clicks, common, fields_movies
 
 TITLE = (
     "`recommend` of field models beside `predict` on all pairs (MovieLens 1M with features, 1,000 users, 3,706 items)"
@@ -23,17 +23,17 @@ N_USERS, N_COMPARED, K = 1000, 100, 10
 RATIO, DIFFERENCE = "recommend, times predict", "largest difference"
 OPTIONS: dict[str, dict[str, Any]] = {
     "FM": {"embedding_dim": 16},
-    "DeepFM": {"embedding_dim": 16, "hidden_dims": fields.MOVIES.hidden_dims},
-    "DCN": {"embedding_dim": 16, "hidden_dims": fields.MOVIES.hidden_dims},
-    "DLRM": {"embedding_dim": 16, "hidden_dims": fields.MOVIES.hidden_dims},
+    "DeepFM": {"embedding_dim": 16, "hidden_dims": fields_movies.MOVIES.hidden_dims},
+    "DCN": {"embedding_dim": 16, "hidden_dims": fields_movies.MOVIES.hidden_dims},
+    "DLRM": {"embedding_dim": 16, "hidden_dims": fields_movies.MOVIES.hidden_dims},
 }
 
 
 def prepare(data: Path, scratch: Path) -> None:
     import recsys
 
-    fields.prepare_movies(data, scratch)
-    train = fields.movies(scratch, "train")
+    fields_movies.prepare(data, scratch)
+    train = fields_movies.movies(scratch, "train")
     for name, options in OPTIONS.items():
         model = getattr(recsys, name)(epochs=1, batch_size=4096, device="cpu", verbose=0, **options)
         model.fit(train).save(scratch / name)
