@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from recsys.kernels.cross import cross_rows, cross_rows_back, kept_shape
-from recsys.kernels.mlp import BLOCK_ROWS, Stack
+from recsys.kernels.cross import cross_rows, cross_rows_back
+from recsys.kernels.mlp import BLOCK_ROWS, Stack, hidden_shape
 
 
 def drawn(dim, n_layers, n_rows):
@@ -33,7 +33,7 @@ def by_products(layers, x, gradient, more):
 
 def by_kernel(layers, x, gradient, more, n_jobs=1):
     stack = Stack(layers, [False] * (len(layers) + 1), x.shape[1])
-    kept = np.full(kept_shape(len(x), stack), np.nan, np.float32)
+    kept = np.full(hidden_shape(len(x), stack), np.nan, np.float32)
     out, of_x = np.full(x.shape, np.nan, np.float32), np.full(x.shape, np.nan, np.float32)
     cross_rows(x, stack, kept, out, n_jobs)
     return out, of_x, cross_rows_back(gradient, more, stack, kept, of_x, n_jobs)

@@ -4,14 +4,12 @@ Wang et al., "DCN V2: Improved Deep & Cross Network and Practical Lessons for We
 2021. Of a block the rows are kept and, layer by layer, what multiplies them; the layers' inputs are made again from it.
 """
 
-from functools import partial
-
 import numpy as np
 from numba import njit
 
 from recsys.kernels.layers import ANY, add_gradients, back, forward
-from recsys.kernels.mlp import BLOCK_ROWS, Floats, Stack, columns, copy_rows, lines, matrix, ranges, summed
-from recsys.kernels.parallel import FAST, n_threads, run_all
+from recsys.kernels.mlp import BLOCK_ROWS, Floats, Stack, columns, copy_rows, lines, matrix, over_blocks, summed
+from recsys.kernels.parallel import FAST
 
 
 @njit(cache=True, nogil=True, **FAST)
@@ -74,19 +72,14 @@ def _back(start, stop, gradient, more, weights, kept, of_weights, of_shifts, of_
         copy_rows(of_output[:n], of_x[start_row:])
 
 
-def kept_shape(n_rows: int, stack: Stack) -> tuple[int, int]:
-    """Shape of what `cross_rows` leaves for `cross_rows_back`."""
-    return -(-n_rows // BLOCK_ROWS), BLOCK_ROWS * stack.n_numbers
-
-
 def cross_rows(x: Floats, stack: Stack, kept: Floats, out: Floats, n_jobs: int) -> None:
-    """Rows (B, D) through the layers of a stack, at least one, each (D, D), to `out` (B, D). `kept` may come as it is."""
-    threads = n_threads(n_jobs)
+    """Rows (B, D) through the layers of a stack, at least one, each (D, D), to `out` (B, D). `kept` is of
+    `hidden_shape` and may come as it is."""
 
     def some(start: int, stop: int) -> None:
         _forward(start, stop, x, stack.turned, stack.shifts, kept, out)
 
-    run_all([partial(some, *rows) for rows in ranges(len(x), threads, BLOCK_ROWS)], threads)
+    over_blocks(some, len(x), n_jobs)
 
 
 def cross_rows_back(
@@ -97,13 +90,10 @@ def cross_rows_back(
 
     Bitwise the same for one number of threads.
     """
-    threads = n_threads(n_jobs)
 
     def some(start: int, stop: int) -> tuple[Floats, Floats]:
         found = stack.zeros()
         _back(start, stop, gradient, more, stack.weights, kept, *found, of_x)
         return found
 
-    parts = run_all([partial(some, *rows) for rows in ranges(len(gradient), threads, BLOCK_ROWS)], threads)
-    of_weights, of_shifts = summed(parts)
-    return stack.gradients(of_weights, of_shifts)
+    return stack.gradients(*summed(over_blocks(some, len(gradient), n_jobs)))

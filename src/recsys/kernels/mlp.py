@@ -4,9 +4,10 @@ Numbers of a block lie behind each other, level by level from what goes in to wh
 weights; `layers` says how they are filled up. A level has a floor below which its numbers are cut off.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 from numba import njit
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from recsys.kernels.layers import ANY, LANES, ROWS, ZERO, add_gradients, back, fill_up, filled_up, forward
 from recsys.kernels.parallel import n_threads, run_all
 
+T = TypeVar("T")
 Floats = NDArray[np.float32]
 Layers = Sequence[tuple[Floats, Floats]]
 """Weight (N, K) and bias (N,) of each layer."""
@@ -165,19 +167,23 @@ def _back(
 
 
 def hidden_shape(n_rows: int, stack: Stack) -> tuple[int, int]:
-    """Shape of what `forward_rows` leaves for `back_rows`."""
+    """Shape of what a way forward leaves for the way back: all levels of the rows, block by block."""
     return -(-n_rows // BLOCK_ROWS), BLOCK_ROWS * stack.n_numbers
+
+
+def over_blocks(call: Callable[[int, int], T], n_rows: int, n_jobs: int) -> list[T]:
+    """What `call(start, stop)` returns of ranges of whole blocks, one a thread, in their order."""
+    threads = n_threads(n_jobs)
+    return run_all([partial(call, *some) for some in ranges(n_rows, threads, BLOCK_ROWS)], threads)
 
 
 def forward_rows(x: Floats, stack: Stack, hidden: Floats, out: Floats, n_jobs: int) -> None:
     """Rows (B, K) to the highest level, in `out` (B, N). `hidden` may come as it is."""
-    call = partial(_rows_forward, x, stack, hidden, out)
-    threads = n_threads(n_jobs)
-    run_all([partial(call, *some) for some in ranges(len(x), threads, BLOCK_ROWS)], threads)
 
+    def some(start: int, stop: int) -> None:
+        _forward(start, stop, x, stack.widths, stack.floors, stack.turned, stack.shifts, hidden, out)
 
-def _rows_forward(x: Floats, stack: Stack, hidden: Floats, out: Floats, start: int, stop: int) -> None:
-    _forward(start, stop, x, stack.widths, stack.floors, stack.turned, stack.shifts, hidden, out)
+    over_blocks(some, len(x), n_jobs)
 
 
 def back_rows(gradient: Floats, stack: Stack, hidden: Floats, of_x: Floats | None, n_jobs: int) -> list[Floats]:
@@ -185,20 +191,12 @@ def back_rows(gradient: Floats, stack: Stack, hidden: Floats, of_x: Floats | Non
 
     Bitwise the same for one number of threads.
     """
-    threads = n_threads(n_jobs)
-    call = partial(_rows_back, gradient, stack, hidden, of_x)
-    found = run_all([partial(call, *some) for some in ranges(len(gradient), threads, BLOCK_ROWS)], threads)
-    of_weights, of_shifts = summed(found)
-    return stack.gradients(of_weights, of_shifts)
+    to = np.empty((0, 0), np.float32) if of_x is None else of_x
 
+    def some(start: int, stop: int) -> tuple[Floats, Floats]:
+        found = stack.zeros()
+        fixed = stack.widths, stack.floors, stack.weights, hidden
+        _back(start, stop, gradient, *fixed, *found, to, int(of_x is None))
+        return found
 
-def _rows_back(
-    gradient: Floats, stack: Stack, hidden: Floats, of_x: Floats | None, start: int, stop: int
-) -> tuple[Floats, Floats]:
-    found = stack.zeros()
-    nowhere = np.empty((0, 0), np.float32)
-    _back(
-        start, stop, gradient, stack.widths, stack.floors, stack.weights, hidden, *found,
-        nowhere if of_x is None else of_x, int(of_x is None),
-    )  # fmt: skip
-    return found
+    return stack.gradients(*summed(over_blocks(some, len(gradient), n_jobs)))

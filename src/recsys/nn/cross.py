@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from recsys.kernels.cross import cross_rows, cross_rows_back, kept_shape
-from recsys.kernels.mlp import Stack
-from recsys.nn.mlp import in_blocks, linear, product
+from recsys.kernels.cross import cross_rows, cross_rows_back
+from recsys.kernels.mlp import hidden_shape
+from recsys.nn.mlp import in_blocks, linear, product, stack_of
 
 
 class VectorCross(nn.Module):
@@ -46,11 +46,9 @@ class _Cross(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
-        arrays = [one.detach().numpy() for one in weights]
-        layers = list(zip(arrays[::2], arrays[1::2], strict=True))
-        ctx.stack = Stack(layers, [False] * (len(layers) + 1), x.shape[1])
+        ctx.stack = stack_of(weights, [False] * (len(weights) // 2 + 1), x.shape[1])
         # Torch's own memory: it gives the same out again.
-        ctx.kept, out = x.new_empty(kept_shape(len(x), ctx.stack)), torch.empty_like(x)
+        ctx.kept, out = x.new_empty(hidden_shape(len(x), ctx.stack)), torch.empty_like(x)
         cross_rows(x.numpy(), ctx.stack, ctx.kept.numpy(), out.numpy(), torch.get_num_threads())
         return out, x.view_as(x)
 

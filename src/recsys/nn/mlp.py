@@ -41,17 +41,21 @@ def relu() -> nn.Module:
     return nn.ReLU(inplace=True)
 
 
+def stack_of(weights: Sequence[Tensor], rectified: Sequence[bool], width: int) -> Stack:
+    """Layers for the kernels, from weight and bias of each."""
+    arrays = [one.detach().numpy() for one in weights]
+    return Stack(list(zip(arrays[::2], arrays[1::2], strict=True)), rectified, width)
+
+
 class _LinearLayers(torch.autograd.Function):
     """Rows (B, D), whether each layer has a ReLU, and its weight and bias, to rows (B, H), by a kernel of the CPU."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, rectified: Sequence[bool], *weights: Tensor) -> Tensor:
-        arrays = [one.detach().numpy() for one in weights]
-        layers = list(zip(arrays[::2], arrays[1::2], strict=True))
-        ctx.stack = Stack(layers, [False, *rectified], x.shape[1])
+        ctx.stack = stack_of(weights, [False, *rectified], x.shape[1])
         # Torch's own memory: it gives the same out again.
         ctx.hidden = x.new_empty(hidden_shape(len(x), ctx.stack))
-        out = x.new_empty(len(x), len(arrays[-1]))
+        out = x.new_empty(len(x), ctx.stack.widths[-1])
         forward_rows(x.numpy(), ctx.stack, ctx.hidden.numpy(), out.numpy(), torch.get_num_threads())
         return out
 
