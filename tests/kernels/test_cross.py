@@ -3,26 +3,26 @@
 import numpy as np
 import pytest
 
-from recsys.kernels.cross import cross_rows, cross_rows_back
-from recsys.kernels.mlp import BLOCK_ROWS, Stack, hidden_shape
+from recsys.kernels.cross import CrossStack
+from recsys.kernels.mlp import BLOCK_ROWS
 
 
 def drawn(dim, n_layers, n_rows):
-    """Layers, rows, the gradient of what comes out, and another one of the rows."""
+    """Layers, rows, and the gradient of what comes out."""
     rng = np.random.default_rng(dim)
     layers = [
         (rng.normal(0, dim**-0.5, (dim, dim)).astype(np.float32), rng.normal(size=dim).astype(np.float32))
         for _ in range(n_layers)
     ]
-    return layers, *(rng.normal(size=(n_rows, dim)).astype(np.float32) for _ in range(3))
+    return layers, *(rng.normal(size=(n_rows, dim)).astype(np.float32) for _ in range(2))
 
 
-def by_products(layers, x, gradient, more):
+def by_products(layers, x, gradient):
     first, inputs, factors = x.astype(float), [x.astype(float)], []
     for weight, bias in layers:
         factors.append(inputs[-1] @ weight.T + bias)
         inputs.append(inputs[-1] + first * factors[-1])
-    found, slope, of_first = [], gradient.astype(float), more.astype(float)
+    found, slope, of_first = [], gradient.astype(float), 0
     for (weight, _), before, factor in zip(layers[::-1], inputs[-2::-1], factors[::-1], strict=True):
         of_factor = slope * first
         of_first = of_first + slope * factor
@@ -31,12 +31,13 @@ def by_products(layers, x, gradient, more):
     return inputs[-1], slope + of_first, found
 
 
-def by_kernel(layers, x, gradient, more, n_jobs=1):
-    stack = Stack(layers, [False] * (len(layers) + 1), x.shape[1])
-    kept = np.full(hidden_shape(len(x), stack), np.nan, np.float32)
+def by_kernel(layers, x, gradient):
+    stack = CrossStack(layers)
+    # As it may come: what was in the memory before is nobody's.
+    kept = np.full(stack.kept_shape(len(x)), np.nan, np.float32)
     out, of_x = np.full(x.shape, np.nan, np.float32), np.full(x.shape, np.nan, np.float32)
-    cross_rows(x, stack, kept, out, n_jobs)
-    return out, of_x, cross_rows_back(gradient, more, stack, kept, of_x, n_jobs)
+    stack.forward(x, kept, out)
+    return out, of_x, stack.gradients(*stack.back(gradient, kept, of_x))
 
 
 def close(found, wanted):
@@ -56,18 +57,11 @@ def test_layers_and_all_gradients_are_those_of_products(dim, n_layers, n_rows):
         close(one, other)
 
 
-def test_threads_share_the_rows_and_repeat_themselves():
-    problem = drawn(16, 2, 5 * BLOCK_ROWS + 3)
-    one, three, again = (by_kernel(*problem, n_jobs) for n_jobs in (1, 3, 3))
-    for at in (0, 1):
-        np.testing.assert_array_equal(one[at], three[at])
-    for alone, shared, repeated in zip(one[2], three[2], again[2], strict=True):
-        close(shared, alone)
-        np.testing.assert_array_equal(shared, repeated)
-
-
-def test_no_rows_have_gradients_of_zeros():
-    layers, *rows = drawn(5, 2, 1)
-    out, of_x, found = by_kernel(layers, *(one[:0] for one in rows), n_jobs=2)
-    assert out.shape == of_x.shape == (0, 5)
-    assert not any(one.any() for one in found)
+def test_rows_that_need_no_gradient_get_none():
+    layers, x, gradient = drawn(5, 3, 70)
+    stack = CrossStack(layers)
+    kept, out = np.empty(stack.kept_shape(70), np.float32), np.empty((70, 5), np.float32)
+    stack.forward(x, kept, out)
+    with_rows = stack.back(gradient, kept, np.empty_like(x))
+    for one, other in zip(stack.back(gradient, kept, None), with_rows, strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from recsys.kernels.layers import ANY, ZERO, add_gradients, back, fill_up, forward, new_rows
+from recsys.kernels.layers import (
+    ANY,
+    ZERO,
+    add_back,
+    add_gradients,
+    back,
+    cross_forward,
+    fill_up,
+    forward,
+    new_rows,
+)  # fmt: skip
 
 SHAPES = [(1, 1, 1), (4, 16, 16), (7, 5, 3), (9, 33, 20), (64, 20, 37)]
 FIRST = 16
@@ -49,6 +59,24 @@ def test_back_passes_what_is_above_the_floor(n: int, inner: int, outer: int, flo
     back(behind(gradient), FIRST, fill_up(weight), fill_up(x), floor, n, of_x)
     wanted = np.where(x > floor, gradient @ weight, 0)
     np.testing.assert_allclose(of_x[:n, :inner], wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("n, inner, outer", SHAPES)
+def test_products_are_added_to_what_is_there(n: int, inner: int, outer: int) -> None:
+    weight, gradient = normal(outer, inner), normal(n, outer)
+    of_x = np.ones_like(new_rows(n, inner))
+    add_back(fill_up(gradient), fill_up(weight), n, of_x)
+    np.testing.assert_allclose(of_x[:n, :inner], 1 + gradient @ weight, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("n, dim", [(1, 1), (3, 16), (21, 37)])
+def test_a_cross_layer_multiplies_the_first_rows_and_adds(n: int, dim: int) -> None:
+    x, first, weight, shift = normal(n, dim), normal(n, dim) + 1, normal(dim, dim), normal(dim)
+    factors, above = new_rows(n, dim), new_rows(n, dim)
+    cross_forward(fill_up(x), fill_up(weight.T), fill_up(shift[None])[0], fill_up(first), n, factors, above)
+    wanted = x @ weight.T + shift
+    np.testing.assert_allclose(factors[:n, :dim], wanted, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(above[:n, :dim], x + first * wanted, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("n, inner, outer", SHAPES)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recsys.kernels.layers import ANY, ZERO
-from recsys.kernels.mlp import BLOCK_ROWS, Stack, back_rows, forward_rows, hidden_shape, ranges
+from recsys.kernels.mlp import BLOCK_ROWS, Stack, ranges
 
 WIDTHS = [(3, 2), (16, 16, 1), (5, 40, 17, 7), (33, 8, 8, 8)]
 ROWS = [1, BLOCK_ROWS, 2 * BLOCK_ROWS + 5]
@@ -38,13 +38,13 @@ def by_products(layers, rectified, x, gradient):
     return levels[-1], slope, found
 
 
-def by_kernel(layers, rectified, x, gradient, n_jobs=1):
+def by_kernel(layers, rectified, x, gradient):
     stack = Stack(layers, rectified, x.shape[1])
     # As it may come: what was in the memory before is nobody's.
-    hidden = np.full(hidden_shape(len(x), stack), np.nan, np.float32)
+    kept = np.full(stack.kept_shape(len(x)), np.nan, np.float32)
     out, of_x = np.full((len(x), len(layers[-1][1])), np.nan, np.float32), np.full(x.shape, np.nan, np.float32)
-    forward_rows(x, stack, hidden, out, n_jobs)
-    return out, of_x, back_rows(gradient, stack, hidden, of_x, n_jobs)
+    stack.forward(x, kept, out)
+    return out, of_x, stack.gradients(*stack.back(gradient, kept, of_x))
 
 
 def close(found, wanted):
@@ -69,29 +69,11 @@ def test_levels_and_all_gradients_are_those_of_products(widths, n_rows, last_is_
 def test_rows_that_need_no_gradient_get_none():
     layers, rectified, x, gradient = drawn((5, 40, 17, 7), 70)
     stack = Stack(layers, rectified, 5)
-    hidden, out = np.empty(hidden_shape(70, stack), np.float32), np.empty((70, 7), np.float32)
-    forward_rows(x, stack, hidden, out, 1)
-    with_rows = back_rows(gradient, stack, hidden, np.empty_like(x), 1)
-    for one, other in zip(back_rows(gradient, stack, hidden, None, 1), with_rows, strict=True):
+    kept, out = np.empty(stack.kept_shape(70), np.float32), np.empty((70, 7), np.float32)
+    stack.forward(x, kept, out)
+    with_rows = stack.back(gradient, kept, np.empty_like(x))
+    for one, other in zip(stack.back(gradient, kept, None), with_rows, strict=True):
         np.testing.assert_array_equal(one, other)
-
-
-def test_threads_share_the_rows_and_repeat_themselves():
-    problem = drawn((16, 16, 1), 5 * BLOCK_ROWS + 3)
-    one, three, again = (by_kernel(*problem, n_jobs) for n_jobs in (1, 3, 3))
-    for at in (0, 1):
-        np.testing.assert_array_equal(one[at], three[at])
-    for alone, shared, repeated in zip(one[2], three[2], again[2], strict=True):
-        close(shared, alone)
-        np.testing.assert_array_equal(shared, repeated)
-
-
-def test_no_rows_have_gradients_of_zeros():
-    layers, rectified, x, gradient = drawn((3, 2), 1)
-    out, of_x, found = by_kernel(layers, rectified, x[:0], gradient[:0], n_jobs=2)
-    assert out.shape == (0, 2)
-    assert of_x.shape == (0, 3)
-    assert not any(one.any() for one in found)
 
 
 def test_a_row_with_a_nan_does_not_touch_the_others():

@@ -13,7 +13,18 @@ from numba import njit, types
 from numpy.typing import NDArray
 
 from recsys.kernels.parallel import FAST
-from recsys.kernels.vectors import FLOATS, INDEX, array_of, each, inline_ir, load, spread, store, sum_products
+from recsys.kernels.vectors import (
+    FLOATS,
+    INDEX,
+    array_of,
+    each,
+    inline_ir,
+    load,
+    multiply_add,
+    spread,
+    store,
+    sum_products,
+)
 
 LANES = FLOATS.count
 """Columns of a tile."""
@@ -86,6 +97,30 @@ def _forward_tile(
 
 
 @inline_ir
+def _cross_tile(
+    typing: Any, below: Any, row: Any, turned: Any, column: Any, shift: Any, first: Any, factors: Any, above: Any
+) -> Any:
+    """A tile of factors = below @ turned + shift and of above = below + first * factors, of matrices of one shape."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        (x, _, step), (w, depth, w_step) = (_table(context, builder, signature, args, i) for i in (0, 2))
+        shift, first, factors, above = (array_of(context, builder, signature, args, i).data for i in (4, 5, 6, 7))
+        row, column = args[1], args[3]
+        left, right = (x, builder.mul(row, step)), (w, column, FLOATS)
+        totals = sum_products(builder, TILE_ROWS, left, INDEX(1), right, w_step, depth, left_row=step)
+        shift = load(builder, shift, column, FLOATS)
+        for total, place in zip(totals, _places(builder, row, step, column), strict=True):
+            factor = builder.fadd(total, shift)
+            store(builder, factor, factors, place)
+            value = multiply_add(builder, load(builder, x, place, FLOATS), load(builder, first, place, FLOATS), factor)
+            store(builder, value, above, place)
+        return context.get_dummy_value()
+
+    index = types.intp
+    return types.void(below, index, turned, index, shift, first, factors, above), build
+
+
+@inline_ir
 def _back_tile(
     typing: Any, gradient: Any, row: Any, first: Any, weight: Any, column: Any, below: Any, floor: Any, of_below: Any
 ) -> Any:
@@ -107,6 +142,25 @@ def _back_tile(
 
     index = types.intp
     return types.void(gradient, index, index, weight, index, below, types.float32, of_below), build
+
+
+@inline_ir
+def _add_back_tile(typing: Any, gradient: Any, row: Any, weight: Any, column: Any, of_below: Any) -> Any:
+    """A tile of of_below += gradient @ weight."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        (g, _, g_step), (w, depth, w_step), (out, _, out_step) = (
+            _table(context, builder, signature, args, i) for i in (0, 2, 4)
+        )
+        row, column = args[1], args[3]
+        left, right = (g, builder.mul(row, g_step)), (w, column, FLOATS)
+        totals = sum_products(builder, TILE_ROWS, left, INDEX(1), right, w_step, depth, left_row=g_step)
+        for total, place in zip(totals, _places(builder, row, out_step, column), strict=True):
+            store(builder, builder.fadd(load(builder, out, place, FLOATS), total), out, place)
+        return context.get_dummy_value()
+
+    index = types.intp
+    return types.void(gradient, index, weight, index, of_below), build
 
 
 @inline_ir
@@ -157,11 +211,27 @@ def forward(below, turned, shift, floor, n, above, first):  # pragma: no cover
 
 
 @njit(cache=True, nogil=True, **FAST)
+def cross_forward(below, turned, shift, first, n, factors, above):  # pragma: no cover
+    """factors[:n] = below[:n] @ turned + shift and above = below + first * factors; rows as in `forward`."""
+    for row in range(0, n, TILE_ROWS):
+        for column in range(0, turned.shape[1], LANES):
+            _cross_tile(below, row, turned, column, shift, first, factors, above)
+
+
+@njit(cache=True, nogil=True, **FAST)
 def back(gradient, first, weight, below, floor, n, of_below):  # pragma: no cover
     """of_below[:n] = gradient[:n, first:] @ weight where below is above the floor, else 0; rows as in `forward`."""
     for row in range(0, n, TILE_ROWS):
         for column in range(0, weight.shape[1], LANES):
             _back_tile(gradient, row, first, weight, column, below, floor, of_below)
+
+
+@njit(cache=True, nogil=True, **FAST)
+def add_back(gradient, weight, n, of_below):  # pragma: no cover
+    """of_below[:n] += gradient[:n] @ weight; rows as in `forward`."""
+    for row in range(0, n, TILE_ROWS):
+        for column in range(0, weight.shape[1], LANES):
+            _add_back_tile(gradient, row, weight, column, of_below)
 
 
 @njit(cache=True, nogil=True, **FAST)

@@ -4,19 +4,15 @@ Numbers of a block lie behind each other, level by level from what goes in to wh
 weights; `layers` says how they are filled up. A level has a floor below which its numbers are cut off.
 """
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import TypeVar
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from recsys.kernels.layers import ANY, LANES, ROWS, ZERO, add_gradients, back, fill_up, filled_up, forward
-from recsys.kernels.parallel import n_threads, run_all
+from recsys.kernels.layers import ANY, LANES, ROWS, ZERO, add_gradients, back, filled_up, forward
 
-T = TypeVar("T")
 Floats = NDArray[np.float32]
 Layers = Sequence[tuple[Floats, Floats]]
 """Weight (N, K) and bias (N,) of each layer."""
@@ -81,9 +77,9 @@ class Stack:
         self.layers = layers
         self.widths = np.array([width, *(len(bias) for _, bias in layers)])
         self.floors = np.array([ZERO if one else ANY for one in rectified])
-        self.weights = _flat([fill_up(weight) for weight, _ in layers])
-        self.turned = _flat([fill_up(weight.T) for weight, _ in layers])
-        self.shifts = _flat([fill_up(bias[None])[0] for _, bias in layers])
+        self.weights = _flat([weight for weight, _ in layers], ROWS)
+        self.turned = _flat([weight.T for weight, _ in layers], ROWS)
+        self.shifts = _flat([bias[None] for _, bias in layers], 1)
 
     @property
     def n_numbers(self) -> int:
@@ -93,6 +89,21 @@ class Stack:
     def zeros(self) -> tuple[Floats, Floats]:
         """Where gradients of weights and biases are added up."""
         return np.zeros_like(self.weights), np.zeros_like(self.shifts)
+
+    def kept_shape(self, n_rows: int) -> tuple[int, int]:
+        """Shape of what `forward` leaves for `back`: the numbers of all levels of the rows, block by block."""
+        return -(-n_rows // BLOCK_ROWS), BLOCK_ROWS * self.n_numbers
+
+    def forward(self, x: Floats, kept: Floats, out: Floats) -> None:
+        """Rows (B, K) to the highest level, in `out` (B, N). `kept` is of `kept_shape` and may come as it is."""
+        _forward(x, self.widths, self.floors, self.turned, self.shifts, kept, out)
+
+    def back(self, gradient: Floats, kept: Floats, of_x: Floats | None) -> tuple[Floats, Floats]:
+        """Gradients of weights and biases, flat, from that of the highest level (B, N); that of the rows in `of_x`."""
+        found = self.zeros()
+        to = np.empty((0, 0), np.float32) if of_x is None else of_x
+        _back(gradient, self.widths, self.floors, self.weights, kept, *found, to, int(of_x is None))
+        return found
 
     def gradients(self, of_weights: Floats, of_shifts: Floats) -> list[Floats]:
         """Flat ones as weight and bias of each layer."""
@@ -105,8 +116,14 @@ class Stack:
         return found
 
 
-def _flat(arrays: Sequence[Floats]) -> Floats:
-    return np.concatenate([np.empty(0, np.float32), *(one.reshape(-1) for one in arrays)])
+def _flat(matrices: Sequence[Floats], to: int) -> Floats:
+    """Matrices behind each other, their rows filled up to a multiple of `to`."""
+    shapes = [(filled_up(len(one), to), filled_up(one.shape[1], LANES)) for one in matrices]
+    flat, at = np.zeros(sum(rows * width for rows, width in shapes), np.float32), 0
+    for one, (rows, width) in zip(matrices, shapes, strict=True):
+        matrix(flat, at, rows, width)[: len(one), : one.shape[1]] = one
+        at += rows * width
+    return flat
 
 
 def ranges(n: int, threads: int, step: int = ROWS) -> list[tuple[int, int]]:
@@ -135,11 +152,11 @@ def copy_rows(source, target):  # pragma: no cover
 
 
 @njit(cache=True, nogil=True)
-def _forward(start, stop, x, widths, floors, turned, shifts, hidden, out):  # pragma: no cover
+def _forward(x, widths, floors, turned, shifts, hidden, out):  # pragma: no cover
     under, over = columns(widths[0]), columns(widths[-1])
     size = hidden.shape[1]
-    for first in range(start, stop, BLOCK_ROWS):
-        n, block = min(BLOCK_ROWS, stop - first), hidden[first // BLOCK_ROWS]
+    for first in range(0, len(x), BLOCK_ROWS):
+        n, block = min(BLOCK_ROWS, len(x) - first), hidden[first // BLOCK_ROWS]
         below, above = matrix(block, 0, BLOCK_ROWS, under), matrix(block, size - BLOCK_ROWS * over, BLOCK_ROWS, over)
         copy_rows(x[first : first + n], below)
         up(n, BLOCK_ROWS, widths, floors, turned, shifts, block)
@@ -147,16 +164,14 @@ def _forward(start, stop, x, widths, floors, turned, shifts, hidden, out):  # pr
 
 
 @njit(cache=True, nogil=True)
-def _back(
-    start, stop, gradient, widths, floors, weights, hidden, of_weights, of_shifts, of_x, last
-):  # pragma: no cover  # fmt: skip
+def _back(gradient, widths, floors, weights, hidden, of_weights, of_shifts, of_x, last):  # pragma: no cover
     under, over = columns(widths[0]), columns(widths[-1])
     size = hidden.shape[1]
     of_hidden = np.zeros(size, np.float32)
     highest = matrix(of_hidden, size - BLOCK_ROWS * over, BLOCK_ROWS, over)
     lowest = matrix(of_hidden, 0, BLOCK_ROWS, under)
-    for first in range(start, stop, BLOCK_ROWS):
-        n, block = min(BLOCK_ROWS, stop - first), hidden[first // BLOCK_ROWS]
+    for first in range(0, len(gradient), BLOCK_ROWS):
+        n, block = min(BLOCK_ROWS, len(gradient) - first), hidden[first // BLOCK_ROWS]
         above = matrix(block, size - BLOCK_ROWS * over, BLOCK_ROWS, over)
         for r in range(n):
             for d in range(gradient.shape[1]):
@@ -164,39 +179,3 @@ def _back(
         down(n, BLOCK_ROWS, widths, floors, weights, block, of_hidden, of_weights, of_shifts, last)
         if not last:
             copy_rows(lowest[:n], of_x[first:])
-
-
-def hidden_shape(n_rows: int, stack: Stack) -> tuple[int, int]:
-    """Shape of what a way forward leaves for the way back: all levels of the rows, block by block."""
-    return -(-n_rows // BLOCK_ROWS), BLOCK_ROWS * stack.n_numbers
-
-
-def over_blocks(call: Callable[[int, int], T], n_rows: int, n_jobs: int) -> list[T]:
-    """What `call(start, stop)` returns of ranges of whole blocks, one a thread, in their order."""
-    threads = n_threads(n_jobs)
-    return run_all([partial(call, *some) for some in ranges(n_rows, threads, BLOCK_ROWS)], threads)
-
-
-def forward_rows(x: Floats, stack: Stack, hidden: Floats, out: Floats, n_jobs: int) -> None:
-    """Rows (B, K) to the highest level, in `out` (B, N). `hidden` may come as it is."""
-
-    def some(start: int, stop: int) -> None:
-        _forward(start, stop, x, stack.widths, stack.floors, stack.turned, stack.shifts, hidden, out)
-
-    over_blocks(some, len(x), n_jobs)
-
-
-def back_rows(gradient: Floats, stack: Stack, hidden: Floats, of_x: Floats | None, n_jobs: int) -> list[Floats]:
-    """Gradients of weight and bias of each layer, from that of the highest level (B, N); that of the rows in `of_x`.
-
-    Bitwise the same for one number of threads.
-    """
-    to = np.empty((0, 0), np.float32) if of_x is None else of_x
-
-    def some(start: int, stop: int) -> tuple[Floats, Floats]:
-        found = stack.zeros()
-        fixed = stack.widths, stack.floors, stack.weights, hidden
-        _back(start, stop, gradient, *fixed, *found, to, int(of_x is None))
-        return found
-
-    return stack.gradients(*summed(over_blocks(some, len(gradient), n_jobs)))

@@ -5,16 +5,12 @@ else is nonlinear, except within the experts of `MixCross`. What the first layer
 it too, `first_sums`, and may be handed over by who knows it as a sum of parts.
 """
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
-from recsys.kernels.cross import cross_rows, cross_rows_back
-from recsys.kernels.mlp import hidden_shape
-from recsys.nn.mlp import in_blocks, linear, product, stack_of
+from recsys.nn.mlp import linear, product
+from recsys.nn.towers import Crosses, sum_of_towers
 
 
 class VectorCross(nn.Module):
@@ -40,28 +36,6 @@ class VectorCross(nn.Module):
         return x
 
 
-class _Cross(torch.autograd.Function):
-    """Rows (B, D), and weight and bias of each of `MatrixCross`'s layers, to rows (B, D), by a kernel of the CPU; and the
-    rows that came in, for who else reads them: both gradients are then one pass."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
-        ctx.stack = stack_of(weights, [False] * (len(weights) // 2 + 1), x.shape[1])
-        # Torch's own memory: it gives the same out again.
-        ctx.kept, out = x.new_empty(hidden_shape(len(x), ctx.stack)), torch.empty_like(x)
-        cross_rows(x.numpy(), ctx.stack, ctx.kept.numpy(), out.numpy(), torch.get_num_threads())
-        return out, x.view_as(x)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        gradient, more = (one.contiguous() for one in grad_outputs)
-        of_x = torch.empty_like(gradient)
-        arrays = gradient.numpy(), more.numpy(), ctx.stack, ctx.kept.numpy(), of_x.numpy()
-        found = cross_rows_back(*arrays, torch.get_num_threads())
-        return of_x, *map(torch.from_numpy, found)
-
-
 class MatrixCross(nn.Module):
     """x_{l+1} = x_0 * (W_l x_l + b_l) + x_l, number by number: (B, D) to (B, D), D^2 + D parameters a layer.
 
@@ -83,22 +57,19 @@ class MatrixCross(nn.Module):
 
     def forward(self, x: Tensor, sums: Tensor | None = None) -> Tensor:
         """Rows (B, D) to rows of the same shape."""
-        if sums is None:
-            return self.with_input(x)[0]
-        return self._layer_by_layer(x, sums)
-
-    def with_input(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """`forward`, and the rows that came in for who else reads them: both gradients may then be one pass."""
-        weights = [part for one in self.layers if isinstance(one, nn.Linear) for part in (one.weight, one.bias)]
-        if weights and in_blocks(x, weights):
-            return _Cross.apply(x.contiguous(), *weights)  # type: ignore[return-value]
-        return self._layer_by_layer(x, None), x
-
-    def _layer_by_layer(self, x: Tensor, sums: Tensor | None) -> Tensor:
+        layers = self.bare
+        if layers and sums is None:
+            return sum_of_towers(x, [layers])
         first = x
         for at, layer in enumerate(self.layers):
             x = torch.addcmul(x, first, layer(x) if at or sums is None else self._from_sums(sums))
         return x
+
+    @property
+    def bare(self) -> Crosses | None:
+        """The layers, where each has one matrix."""
+        layers = [one for one in self.layers if isinstance(one, nn.Linear)]
+        return Crosses(tuple(part for one in layers for part in (one.weight, one.bias))) if layers else None
 
     def _from_sums(self, sums: Tensor) -> Tensor:
         """What the first layer makes of its sums."""

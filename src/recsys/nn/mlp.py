@@ -1,16 +1,13 @@
 """Stacks of linear layers."""
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
-from recsys.kernels.mlp import Stack, back_rows, forward_rows, hidden_shape
 from recsys.nn.dropout import Dropout
+from recsys.nn.towers import Linears, sum_of_towers
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -41,84 +38,27 @@ def relu() -> nn.Module:
     return nn.ReLU(inplace=True)
 
 
-def stack_of(weights: Sequence[Tensor], rectified: Sequence[bool], width: int) -> Stack:
-    """Layers for the kernels, from weight and bias of each."""
-    arrays = [one.detach().numpy() for one in weights]
-    return Stack(list(zip(arrays[::2], arrays[1::2], strict=True)), rectified, width)
-
-
-class _LinearLayers(torch.autograd.Function):
-    """Rows (B, D), whether each layer has a ReLU, and its weight and bias, to rows (B, H), by a kernel of the CPU."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, rectified: Sequence[bool], *weights: Tensor) -> Tensor:
-        ctx.stack = stack_of(weights, [False, *rectified], x.shape[1])
-        # Torch's own memory: it gives the same out again.
-        ctx.hidden = x.new_empty(hidden_shape(len(x), ctx.stack))
-        out = x.new_empty(len(x), ctx.stack.widths[-1])
-        forward_rows(x.numpy(), ctx.stack, ctx.hidden.numpy(), out.numpy(), torch.get_num_threads())
-        return out
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        gradient = grad_outputs[0].contiguous()
-        of_x = gradient.new_empty(len(gradient), ctx.stack.widths[0]) if ctx.needs_input_grad[0] else None
-        arrays = gradient.numpy(), ctx.stack, ctx.hidden.numpy(), None if of_x is None else of_x.numpy()
-        found = back_rows(*arrays, torch.get_num_threads())
-        return of_x, None, *map(torch.from_numpy, found)
-
-
-def in_blocks(x: Tensor, weights: Iterable[Tensor]) -> bool:
-    """Whether kernels of the CPU work on rows (B, D) block by block: in training, in float32.
-
-    Hidden units then do not leave the cache between layers. They are kept for the way back, which nothing else needs.
-    """
-    plain = x.ndim == 2 and all(one.is_cpu and one.dtype == torch.float32 for one in (x, *weights))
-    trains = torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
-    return plain and trains and not torch.compiler.is_compiling()
-
-
-def linear_layers(x: Tensor, weights: Sequence[Tensor], rectified: Sequence[bool]) -> Tensor:
-    """Linear layers on rows (B, D): weight and bias of each, and whether a ReLU follows it."""
-    if in_blocks(x, weights):
-        return _LinearLayers.apply(x.contiguous(), rectified, *weights)  # type: ignore[return-value]
-    for weight, bias, active in zip(weights[::2], weights[1::2], rectified, strict=True):
-        x = F.linear(x, weight, bias)
-        x = x.relu_() if active else x
-    return x
-
-
 class Layers(nn.Sequential):
     """Linear layers, and norms, activations and dropout between them."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Rows (B, D) to rows (B, H)."""
-        if not self._bare:
-            return super().forward(input)
-        return linear_layers(input, self._weights, self._rectified)
-
-    def followed_by(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """Rows (B, D) through the layers and one more of these weights."""
-        if not self._bare:
-            return F.linear(self(x), weight, bias)
-        return linear_layers(x, [*self._weights, weight, bias], [*self._rectified, False])
+        layers = self.bare
+        return sum_of_towers(input, [layers]) if layers and layers.weights else super().forward(input)
 
     @property
-    def _bare(self) -> bool:
-        """Whether there are linear layers and ReLUs behind them alone."""
-        kinds = [type(one) for one in self]
-        known = kinds[:1] == [nn.Linear] and set(kinds) <= {nn.Linear, nn.ReLU}
-        return known and (nn.ReLU, nn.ReLU) not in itertools.pairwise(kinds)
-
-    @property
-    def _weights(self) -> list[Tensor]:
-        return [part for one in self if isinstance(one, nn.Linear) for part in (one.weight, one.bias)]
-
-    @property
-    def _rectified(self) -> list[bool]:
-        pairs = itertools.pairwise([*self, None])
-        return [isinstance(after, nn.ReLU) for one, after in pairs if isinstance(one, nn.Linear)]
+    def bare(self) -> Linears | None:
+        """The layers, where there are linear ones and ReLUs behind them alone."""
+        layers: list[nn.Linear] = []
+        rectified: list[bool] = []
+        for one in self:
+            if type(one) is nn.Linear:
+                layers, rectified = [*layers, one], [*rectified, False]
+            elif type(one) is nn.ReLU and layers and not rectified[-1]:
+                rectified[-1] = True
+            else:
+                return None
+        return Linears(tuple(part for one in layers for part in (one.weight, one.bias)), tuple(rectified))
 
 
 def hidden_layers(

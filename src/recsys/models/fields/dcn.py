@@ -8,13 +8,15 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from recsys.embedding import FieldEmbedding
 from recsys.families import FieldRecommender
 from recsys.families.field import FieldNet, Parts
 from recsys.nn.cross import MatrixCross, MixCross, VectorCross
-from recsys.nn.mlp import Layers, both, hidden_layers, linear, linear_layers, product
+from recsys.nn.mlp import Layers, both, hidden_layers, linear, product
+from recsys.nn.towers import Linears, Tower, sum_of_towers
 from recsys.params import Fraction, NonNegative, PositiveInt
 
 
@@ -36,7 +38,7 @@ class DCNNet(FieldNet):
         sparse: bool = True,
     ):
         super().__init__()
-        dim = len(sizes) * embedding_dim
+        self.dim = dim = len(sizes) * embedding_dim
         self.stacked = stacked
         # Glorot & Bengio's for a layer that reads all fields' codes, one input a code.
         std = max(0.01, (2 / (sum(sizes) + embedding_dim)) ** 0.5) if init_std is None else init_std
@@ -57,20 +59,34 @@ class DCNNet(FieldNet):
 
     def head(self, parts: Parts) -> Tensor:
         """Field vectors (B, F, D) to logits (B,)."""
-        x = parts[0].flatten(1)
-        crossed, x = self.cross.with_input(x) if isinstance(self.cross, MatrixCross) else (self.cross(x), x)
-        return self._logits(crossed, x, self.deep)
+        x, towers = parts[0].flatten(1), self._towers()
+        return sum_of_towers(x, *towers).squeeze(1) if towers else self._logits(self.cross(x), x, self.deep)
+
+    def _towers(self) -> list[Tower]:
+        """The networks, each with its part of the last layer, where they have no other than linear and cross layers."""
+        cross = self.cross.bare if isinstance(self.cross, MatrixCross) else None
+        deep = self.deep.bare
+        if cross is None or deep is None:
+            return []
+        if self._one_after_the_other:
+            return [[cross, deep.then(self.logit.weight, self.logit.bias)]]
+        of_crossed, of_deep = self._weights_of_both()
+        known = Linears().then(of_crossed, self.logit.bias)
+        return [[cross, known], [deep.then(of_deep, torch.zeros_like(self.logit.bias))]]
+
+    def _weights_of_both(self) -> tuple[Tensor, Tensor]:
+        """Columns of the last layer's weights for either network: beside each other the rows would have to be copied, and
+        their gradients too."""
+        of_crossed, of_deep = self.logit.weight.split((self.dim, self.logit.in_features - self.dim), 1)
+        return of_crossed, of_deep
 
     def _logits(self, crossed: Tensor, x: Tensor, deep: Layers) -> Tensor:
         """What the cross network gives, (N, D), to logits (N,). `deep`, all or the rest of the deep network, reads x
         unless that network reads what is given."""
-        weight, bias = self.logit.weight, self.logit.bias
         if self._one_after_the_other:
-            return self.deep.followed_by(crossed, weight, bias).squeeze(1)
-        # Each with its columns of the weights: beside each other they would have to be copied, and their gradients too.
-        of_crossed, of_deep = weight.split((crossed.shape[1], weight.shape[1] - crossed.shape[1]), 1)
-        known = linear_layers(crossed, [of_crossed, bias], [False])
-        return (known + deep.followed_by(x, of_deep, torch.zeros_like(bias))).squeeze(1)
+            return self.logit(deep(crossed)).squeeze(1)
+        of_crossed, of_deep = self._weights_of_both()
+        return (F.linear(crossed, of_crossed, self.logit.bias) + F.linear(deep(x), of_deep)).squeeze(1)
 
     def side(self, parts: Parts) -> Parts:
         """The fields' vectors side by side (B, F D), the cross network's first sums, and, where the deep network reads
