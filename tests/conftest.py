@@ -1,6 +1,6 @@
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,14 @@ def load_golden(name: str) -> dict[str, Any]:
     if not path.exists():
         pytest.skip(f"the worked example {name} is not beside this checkout")
     return json.loads(path.read_text().replace('"nan"', "NaN"))
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> Iterator[None]:
+    """What a test draws from torch is the same each time, and nobody else's."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -16,13 +16,6 @@ CROSSES = ((0, 1), (1, 2, 3), (0, 3))
 WORD = 2**64
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        yield
-
-
 def table(buckets=1000, sizes=SIZES, slot_fields=SLOT_FIELDS, crosses=CROSSES, dim=2):
     return CrossedEmbedding(sizes, slot_fields, crosses, dim, buckets=buckets, std=1.0).double()
 

@@ -11,13 +11,6 @@ from tests.embedding.steps import batches, train
 N, D = 30, 4
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    with torch.random.fork_rng():
-        torch.manual_seed(5)
-        yield
-
-
 def given(case, name):
     return torch.tensor(case[name], dtype=torch.float64)
 

@@ -9,13 +9,6 @@ from tests.embedding.steps import OPTIMIZERS, batches, decay, train
 N, D = 40, 5
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    with torch.random.fork_rng():
-        torch.manual_seed(11)
-        yield
-
-
 @pytest.mark.parametrize("weight_decay", [0.0, 0.2])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_float32_tables_are_stepped_as_float64_ones_are_by_torch(optimizer, weight_decay):

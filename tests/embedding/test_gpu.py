@@ -28,13 +28,6 @@ def cuda(test):
     return pytest.mark.cuda(pytest.mark.skipif(not GPU, reason="needs a CUDA device")(test))
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    with torch.random.fork_rng():
-        torch.manual_seed(31)
-        yield
-
-
 # -- the parts that know of the kernels, on any device --------------------------------------------------------------------
 
 

@@ -12,13 +12,6 @@ from tests.embedding.steps import OPTIMIZERS
 OLD, NEW, D = [3, 1, 5], [4, 1, 9], 4
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    with torch.random.fork_rng():
-        torch.manual_seed(2)
-        yield
-
-
 def all_codes(sizes):
     """Rows that name every code of every field, -1 where the field has no more."""
     return torch.tensor([[code if code < size else -1 for size in sizes] for code in range(max(sizes))])

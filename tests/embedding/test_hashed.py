@@ -12,13 +12,6 @@ from tests.kernels.splitmix import drawn
 KEYS = [0, 1, -2, 12345678901234567, 2**63 - 1, -(2**63), -1]
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    with torch.random.fork_rng():
-        torch.manual_seed(4)
-        yield
-
-
 @pytest.mark.parametrize("n_buckets", [1, 7, 1000, 2**31 - 1])
 @pytest.mark.parametrize("n", [0, 1, 5])
 def test_buckets_are_those_of_the_published_function(n_buckets, n):

@@ -10,9 +10,8 @@ SIZES, FIELDS = (6, 1, 9), (0, 1, 2, 2, 2)
 
 def tables(sparse):
     """A table, and its like in double precision, which torch's own functions look up."""
-    with torch.random.fork_rng():
-        torch.manual_seed(5)
-        made = FieldEmbedding(SIZES, 4, fields=FIELDS, std=1.0, sparse=sparse)
+    torch.manual_seed(5)
+    made = FieldEmbedding(SIZES, 4, fields=FIELDS, std=1.0, sparse=sparse)
     twin = FieldEmbedding(SIZES, 4, fields=FIELDS, std=1.0, dtype=torch.float64)
     twin.load_state_dict(made.state_dict())
     return made, twin

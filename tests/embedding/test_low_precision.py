@@ -14,13 +14,6 @@ N, D = 40, 5
 LOW = torch.bfloat16
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    with torch.random.fork_rng():
-        torch.manual_seed(21)
-        yield
-
-
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 

@@ -9,13 +9,6 @@ from recsys.errors import ParameterError
 SIZES, DIMS = [3, 40, 5, 900], (6, 2, 6, 1)
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    with torch.random.fork_rng():
-        torch.manual_seed(8)
-        yield
-
-
 def row_codes(slots, n=30):
     return torch.stack([torch.randint(-1, SIZES[field], (n,)) for field in slots], 1)
 

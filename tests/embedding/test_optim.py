@@ -15,13 +15,6 @@ from tests.embedding.steps import OPTIMIZERS, decay
 N, D = 30, 4
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    with torch.random.fork_rng():
-        torch.manual_seed(5)
-        yield
-
-
 def table(n=N, dim=D, sparse=True):
     return Embedding(n, dim, std=1.0, sparse=sparse).double()
 

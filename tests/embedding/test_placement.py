@@ -11,13 +11,6 @@ from tests.embedding.steps import OPTIMIZERS, batches, decay, train
 N, D = 200, 4
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    with torch.random.fork_rng():
-        torch.manual_seed(13)
-        yield
-
-
 def both(cache_rows=50, optimizer=SGD, **how):
     """A plain table and a cached one that start alike, with an optimizer each."""
     plain, cached = Embedding(N, D, std=0.5, sparse=True), CachedEmbedding(N, D, cache_rows)

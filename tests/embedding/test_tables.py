@@ -10,13 +10,6 @@ from recsys.errors import DataError, ParameterError
 MODES = ["sum", "mean", "max", "sqrtn"]
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        yield
-
-
 def dense(gradient):
     return gradient.to_dense() if gradient.is_sparse else gradient
 

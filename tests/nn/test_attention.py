@@ -1,7 +1,5 @@
 """Attention both ways against its definition, by loops."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,13 +9,6 @@ from recsys.nn.attention import BidirectionalBlock, attention
 
 B, L, D = 3, 7, 6
 REAL = torch.arange(L) < torch.tensor([[L], [4], [1]])
-
-
-@pytest.fixture(autouse=True)
-def _seeded() -> Iterator[None]:
-    with torch.random.fork_rng():
-        torch.manual_seed(17)
-        yield
 
 
 def block(n_heads: int, dropout: float = 0.0) -> BidirectionalBlock:

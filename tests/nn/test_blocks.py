@@ -12,14 +12,6 @@ from recsys.nn.graph import normalized_adjacency, propagate
 from recsys.nn.interactions import pairwise_interaction
 from recsys.nn.mlp import BatchNorm, mlp
 
-
-@pytest.fixture(autouse=True)
-def _seeded():
-    with torch.random.fork_rng():
-        torch.manual_seed(17)
-        yield
-
-
 # -- attention -----------------------------------------------------------------------------------------------------------
 
 VARIANTS = ["official", "preln"]

@@ -8,13 +8,6 @@ from recsys.nn.cross import MatrixCross, MixCross, VectorCross
 DIM, LAYERS = 5, 3
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        yield
-
-
 def randomized(net):
     net = net.double()
     for parameter in net.parameters():

@@ -8,13 +8,6 @@ from recsys.nn.attention import causal_attention
 from recsys.nn.dropout import Dropout, drop
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    with torch.random.fork_rng():
-        torch.manual_seed(5)
-        yield
-
-
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.5, 0.9])
 def test_a_share_is_0_and_the_rest_is_scaled_up(share):
     found = drop(torch.ones(401, 499), share)

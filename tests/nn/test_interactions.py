@@ -1,20 +1,12 @@
 """Sums over sets of vectors against their definition, by loops over the sets."""
 
 import itertools
-from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import Tensor
 
 from recsys.nn.interactions import anova, anova_degrees, pairwise_interaction, with_pairwise_interaction
-
-
-@pytest.fixture(autouse=True)
-def _seeded() -> Iterator[None]:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
 
 
 def by_sets(e: Tensor, degree: int) -> Tensor:

@@ -20,13 +20,6 @@ from recsys.nn.losses import (
 )
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    with torch.random.fork_rng():
-        torch.manual_seed(11)
-        yield
-
-
 def logits(*shape):
     return torch.randn(shape, dtype=torch.float64, requires_grad=True)
 

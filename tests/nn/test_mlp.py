@@ -7,13 +7,6 @@ from torch import nn
 from recsys.nn.mlp import Layers, hidden_layers, mlp
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    with torch.random.fork_rng():
-        torch.manual_seed(5)
-        yield
-
-
 def kernel_of(out):
     """Name of the function that made a tensor."""
     return type(out.grad_fn).__name__

@@ -8,13 +8,6 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from recsys.nn.recurrent import GRULayer
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-
-
 def twins(n_inputs=3, dim=4, *, reads_gates=False):
     """Ours with all parameters random, and torch's with the same."""
     ours = GRULayer(n_inputs, dim, reads_gates=reads_gates).double()

@@ -1,18 +1,10 @@
 """Towers over the same rows: the kernels and torch give the same numbers, forward and back."""
 
-import pytest
 import torch
 
 from recsys.nn.cross import MatrixCross
 from recsys.nn.mlp import mlp
 from recsys.nn.towers import Crosses, Linears, in_blocks, sum_of_towers
-
-
-@pytest.fixture(autouse=True)
-def _seeded():
-    with torch.random.fork_rng():
-        torch.manual_seed(5)
-        yield
 
 
 def drawn(*shapes, dtype=torch.float32):

@@ -15,13 +15,6 @@ from recsys.training.sessions import SessionExamples, session_parallel
 from tests.models.worked import Golden
 
 
-@pytest.fixture(autouse=True)
-def _seeded() -> Any:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-
-
 def histories(sessions: list[list[int]], times: list[int] | None = None) -> Histories:
     """Sessions as histories; `times` are those of their first items."""
     rows = np.repeat(np.arange(len(sessions)), [len(one) for one in sessions])

@@ -83,7 +83,8 @@ class PairExamples:
 
     def batch(self, rows: Tensor) -> PairBatch:
         """Pairs of these numbers."""
-        return PairBatch(self.users[rows], self.items[rows])
+        # Brackets would wake torch's threads, which then take the processors from the kernels' own for a while.
+        return PairBatch(self.users.index_select(0, rows), self.items.index_select(0, rows))
 
 
 class UserPairExamples:

@@ -96,7 +96,11 @@ class PairsAndDrawn(PairExamples):
     def batch(self, rows: Tensor) -> PairBatch:
         """Users of these numbers (B,), and the item of each before its negatives (B, 1 + K)."""
         users, items = super().batch(rows)
-        return PairBatch(users, torch.cat([items[:, None], self.negatives.draw(users, self.n_drawn)], 1))
+        parts = items[:, None], self.negatives.draw(users, self.n_drawn)
+        if items.is_cuda:
+            return PairBatch(users, torch.cat(parts, 1))
+        # As for the pairs, not by torch's threads.
+        return PairBatch(users, torch.from_numpy(np.concatenate([one.numpy() for one in parts], 1)))
 
 
 class SharedNegatives:

@@ -35,13 +35,6 @@ def dense_adjacency(x: np.ndarray) -> np.ndarray:
     return a
 
 
-@pytest.fixture(autouse=True)
-def _torch_seed_kept() -> Any:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-
-
 @pytest.mark.parametrize("n_layers", [0, 1, 3])
 def test_vectors_are_the_mean_over_layers_of_neighbors_without_self_loops(n_layers: int) -> None:
     frame = taste_frame()

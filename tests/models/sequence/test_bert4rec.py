@@ -24,13 +24,6 @@ def quick(**parameters: Any) -> BERT4Rec:
     return BERT4Rec(verbose=0, device="cpu", **(small | parameters))
 
 
-@pytest.fixture(autouse=True)
-def _torch_seed_kept() -> Any:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-
-
 def random_net(max_len: int = 8) -> BERT4RecNet:
     net = BERT4RecNet(N_ITEMS, max_len, 16, 2, 2, 0.3).eval()
     for parameter in net.parameters():

@@ -34,13 +34,6 @@ def next_items(model: SASRec, histories: list[list[int]], filter_seen: bool = Fa
     return found["item_id"].tolist()
 
 
-@pytest.fixture(autouse=True)
-def _torch_seed_kept() -> Any:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-
-
 def random_net(variant: Any = "official", max_len: int = 8, n_heads: int = 2) -> SASRecNet:
     net = SASRecNet(N_ITEMS, max_len, 16, 2, n_heads, 0.3, variant).eval()
     for parameter in net.parameters():
