@@ -70,7 +70,7 @@ def test_ftrl_keeps_starting_weights_until_a_gradient_speaks():
 def test_ftrl_sets_weights_that_nothing_speaks_for_to_zero_exactly():
     x, rng = torch.randn(500, 10, dtype=torch.float64), torch.randn(500, dtype=torch.float64)
     weight = torch.nn.Parameter(torch.zeros(10, dtype=torch.float64))
-    optimizer = FTRL([weight], lr=0.5, l1=15.0)
+    optimizer = FTRL([weight], lr=0.5, l1=20.0)
     for row, noise in zip(x, rng, strict=True):
         optimizer.zero_grad()
         (row @ weight - 2 * row[0] + row[1] - 0.1 * noise).square().mul(0.5).backward()
