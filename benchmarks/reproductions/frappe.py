@@ -30,7 +30,7 @@ CROSSES = (("user", "item"), ("item", "city"), ("item", "country"))
 GRIDS: Mapping[str, tuple[Sequence[FieldRecommender], str]] = {
     "FM": ([FM(**COMMON, weight_decay=decay) for decay in (5e-6, 5e-5)], "0.9671 / 0.2065"),
     "FM, order 3": ([FM(**COMMON, order=3, weight_decay=decay) for decay in (5e-6, 1e-5)], "0.9742 / 0.2073"),
-    "DeepFM": ([DeepFM(**DEEP, dropout=0.2, embedding_decay=decay) for decay in (0.05, 0.1)], "0.9842 / 0.1482"),
+    "DeepFM": ([DeepFM(**DEEP, init_std=0.001, dropout=0.2, embedding_decay=decay) for decay in (0.05, 0.1)], "0.9842 / 0.1482"),
     "WideDeep": (
         [
             WideDeep(

@@ -45,7 +45,7 @@ class DeepOnly(DeepFM):
 def run() -> Iterator[Row]:
     train, validation, test = parts()
     yield logistic(train, validation, test)
-    for name, model in (("multilayer perceptron", DeepOnly()), ("DeepFM", DeepFM())):
+    for name, model in (("multilayer perceptron", DeepOnly()), ("DeepFM", DeepFM(init_std=0.001))):
         yield network(name, model, train, validation, test)
 
 

@@ -48,9 +48,9 @@ def models(crosses: Sequence[Sequence[str]]) -> Mapping[str, Sequence[FieldRecom
         "FM": [FM(**SLOW, init_std=0.01, weight_decay=decay) for decay in (0.001, 0.003, 0.01)],
         "FM, order 3": [FM(**COMMON, order=3, init_std=0.05, weight_decay=decay) for decay in (0.001, 0.003, 0.01)],
         "DeepFM": [
-            DeepFM(**TINY, embedding_decay=0.003),
-            DeepFM(**{**DEEP, "dropout": 0.6}, embedding_decay=0.003),
-            *(DeepFM(**DEEP, embedding_decay=decay) for decay in (0.01, 0.03)),
+            DeepFM(**TINY, init_std=0.001, embedding_decay=0.003),
+            DeepFM(**{**DEEP, "dropout": 0.6}, init_std=0.001, embedding_decay=0.003),
+            *(DeepFM(**DEEP, init_std=0.001, embedding_decay=decay) for decay in (0.01, 0.03)),
         ],
         "WideDeep": [WideDeep(**wide, embedding_decay=decay) for decay in (0.003, 0.01, 0.03)],
         "DCN, version 1": [

@@ -39,6 +39,10 @@ class FieldEmbedding(nn.Module):
     of a field's slots, each times its value, are summed. Without `fields` slot f is field f. That a code is below its
     field's size is not checked: it would read the next field's vectors.
 
+    Vectors start normal with `std`. None is (2 / (n + dim))^1/2 for n codes, at least 0.01: a layer that reads them all,
+    one input a code, would start so (Glorot & Bengio, "Understanding the Difficulty of Training Deep Feedforward Neural
+    Networks", AISTATS 2010).
+
     `table` is one of sum(sizes) codes made elsewhere, as by `place`; `std`, `sparse` and `dtype` are then its own.
     """
 
@@ -51,12 +55,13 @@ class FieldEmbedding(nn.Module):
         dim: int,
         *,
         fields: Sequence[int] | None = None,
-        std: float = 0.01,
+        std: float | None = 0.01,
         sparse: bool = False,
         dtype: torch.dtype = torch.float32,
         table: Embedding | CachedEmbedding | None = None,
     ):
         super().__init__()
+        std = max(0.01, (2 / (sum(sizes) + dim)) ** 0.5) if std is None else std
         slots = list(range(len(sizes)) if fields is None else fields)
         if any(size < 0 for size in sizes):
             raise ParameterError(f"FieldEmbedding needs sizes of at least 0, got sizes={tuple(sizes)}")

@@ -133,8 +133,12 @@ def ranges(n: int, threads: int, step: int = ROWS) -> list[tuple[int, int]]:
 
 
 def summed(parts: Sequence[Sequence[Floats]]) -> list[Floats]:
-    """What threads found, added up in their order."""
-    return [sum(more, start=first) for first, *more in zip(*parts, strict=True)]
+    """What threads found, added up in their order, in the place of the first."""
+    totals, *others = parts
+    for other in others:
+        for total, more in zip(totals, other, strict=True):
+            total += more
+    return list(totals)
 
 
 @njit(cache=True, nogil=True)

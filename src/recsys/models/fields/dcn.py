@@ -40,9 +40,7 @@ class DCNNet(FieldNet):
         super().__init__()
         self.dim = dim = len(sizes) * embedding_dim
         self.stacked = stacked
-        # Glorot & Bengio's for a layer that reads all fields' codes, one input a code.
-        std = max(0.01, (2 / (sum(sizes) + embedding_dim)) ** 0.5) if init_std is None else init_std
-        self.embedding = FieldEmbedding(sizes, embedding_dim, fields=slot_fields, std=std, sparse=sparse)
+        self.embedding = FieldEmbedding(sizes, embedding_dim, fields=slot_fields, std=init_std, sparse=sparse)
         self.cross = cross
         self.deep = hidden_layers(dim, *hidden_dims, dropout=dropout, batch_norm=batch_norm)
         hidden = hidden_dims[-1] if hidden_dims else dim

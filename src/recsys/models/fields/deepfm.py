@@ -26,7 +26,7 @@ class DeepFMNet(FieldNet):
         embedding_dim: int,
         hidden_dims: Sequence[int],
         *,
-        init_std: float = 1e-3,
+        init_std: float | None = None,
         dropout: float = 0.0,
         batch_norm: bool = False,
         sparse: bool = True,
@@ -65,9 +65,9 @@ class DeepFM(FieldRecommender):
     """Length of each field's vector."""
     hidden_dims: tuple[PositiveInt, ...] = (400, 400, 400)
     """Widths of the deep network's hidden layers."""
-    init_std: NonNegative = 0.001
-    """Standard deviation of the vectors at the start: one step of Adam. A larger start is noise that short trainings do
-    not make up for, above all in rare rows."""
+    init_std: NonNegative | None = None
+    """Standard deviation of the vectors at the start; None is (2 / (n + embedding_dim))^1/2 for the n codes of all
+    fields, at least 0.01. Large ones are noise that short trainings do not make up for, above all in rare rows."""
     dropout: Fraction = 0.5
     """Share of hidden units that a training step leaves out."""
     batch_norm: bool = False
