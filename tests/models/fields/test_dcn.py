@@ -8,6 +8,7 @@ from tests.models.fields.truth import as_data, log_loss, truth_table
 
 from recsys import DCN, Dataset
 from recsys.errors import ParameterError
+from recsys.models.fields.dcn import DCNNet
 from recsys.nn.cross import MatrixCross, MixCross, VectorCross
 
 VERSIONS = [1, 2, "mix"]
@@ -50,6 +51,25 @@ def test_networks_stand_beside_or_after_each_other() -> None:
         side_by_side = torch.cat([beside.cross(x.flatten(1)), beside.deep(x.flatten(1))], 1)
         torch.testing.assert_close(beside.head((x,)), beside.logit(side_by_side).squeeze(1))
         torch.testing.assert_close(after.head((x,)), after.logit(after.deep(after.cross(x.flatten(1)))).squeeze(1))
+
+
+@pytest.mark.parametrize("hidden_dims", [(), (6,), (6, 5)])
+@pytest.mark.parametrize("stacked", [False, True])
+@pytest.mark.parametrize(
+    "cross", [VectorCross(12, 2), MatrixCross(12, 2), MatrixCross(12, 2, 3), MixCross(12, 2, 3, 2)]
+)
+def test_logits_are_the_same_in_training_in_use_and_for_all_pairs(cross: Any, stacked: Any, hidden_dims: Any) -> None:
+    net = DCNNet([5, 5, 5], range(3), 4, cross, hidden_dims, stacked=stacked)
+    vectors = torch.randn(7, 3, 4)
+    people, things = vectors.clone(), vectors[:3].clone()
+    people[:, 1], things[:, [0, 2]] = 0, 0
+    rows = (people[:, None] + things).flatten(0, 1)
+    in_training = net.head((rows,)).detach()
+    with torch.no_grad():
+        wanted = net.head((rows,))
+        pairs = net.pairs(net.side((people,)), net.side((things,)))
+    torch.testing.assert_close(in_training, wanted, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(pairs.flatten(), wanted, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(

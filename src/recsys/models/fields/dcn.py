@@ -79,8 +79,8 @@ class DCNNet(FieldNet):
         return of_crossed, of_deep
 
     def _logits(self, crossed: Tensor, x: Tensor, deep: Layers) -> Tensor:
-        """What the cross network gives, (N, D), to logits (N,). `deep`, all or the rest of the deep network, reads x
-        unless that network reads what is given."""
+        """What the cross network gives, (N, D), to logits (N,). `deep`, the deep network or what is left of it, reads that
+        or, beside the cross network, x."""
         if self._one_after_the_other:
             return self.logit(deep(crossed)).squeeze(1)
         of_crossed, of_deep = self._weights_of_both()
@@ -96,10 +96,10 @@ class DCNNet(FieldNet):
     def pairs(self, people: Parts, things: Parts) -> Tensor:
         """Logits (B, C) of every pair."""
         x, sums = ((left[:, None] + right).flatten(0, 1) for left, right in zip(people[:2], things[:2], strict=True))
-        crossed = self.cross(x, sums)
+        crossed, deep = self.cross(x, sums), self.deep
         if not self._one_after_the_other:
-            x = both(people[2], things[2], self.deep[0])
-        return self._logits(crossed, x, self.deep[1:]).view(len(people[0]), -1)
+            x, deep = both(people[2], things[2], self.deep[0]), self.deep[1:]
+        return self._logits(crossed, x, deep).view(len(people[0]), -1)
 
 
 class DCN(FieldRecommender):
