@@ -5,6 +5,7 @@ import pytest
 
 from recsys.kernels.cross import CrossStack
 from recsys.kernels.mlp import BLOCK_ROWS
+from tests.kernels.stacks import by_kernel, close, rows_need_no_gradient
 
 
 def drawn(dim, n_layers, n_rows):
@@ -31,37 +32,13 @@ def by_products(layers, x, gradient):
     return inputs[-1], slope + of_first, found
 
 
-def by_kernel(layers, x, gradient):
-    stack = CrossStack(layers)
-    # As it may come: what was in the memory before is nobody's.
-    kept = np.full(stack.kept_shape(len(x)), np.nan, np.float32)
-    out, of_x = np.full(x.shape, np.nan, np.float32), np.full(x.shape, np.nan, np.float32)
-    stack.forward(x, kept, out)
-    return out, of_x, stack.gradients(*stack.back(gradient, kept, of_x))
-
-
-def close(found, wanted):
-    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5 * max(1.0, np.abs(wanted).max()))
-
-
 @pytest.mark.parametrize("n_rows", [1, BLOCK_ROWS, 2 * BLOCK_ROWS + 5])
 @pytest.mark.parametrize(("dim", "n_layers"), [(1, 1), (5, 3), (16, 2), (37, 4)])
 def test_layers_and_all_gradients_are_those_of_products(dim, n_layers, n_rows):
-    problem = drawn(dim, n_layers, n_rows)
-    out, of_x, found = by_kernel(*problem)
-    wanted_out, wanted_of_x, wanted = by_products(*problem)
-    close(out, wanted_out)
-    close(of_x, wanted_of_x)
-    for one, other in zip(found, wanted, strict=True):
-        assert one.shape == other.shape
-        close(one, other)
+    layers, x, gradient = drawn(dim, n_layers, n_rows)
+    close(by_kernel(CrossStack(layers), x, gradient), by_products(layers, x, gradient), atol=1e-5)
 
 
 def test_rows_that_need_no_gradient_get_none():
     layers, x, gradient = drawn(5, 3, 70)
-    stack = CrossStack(layers)
-    kept, out = np.empty(stack.kept_shape(70), np.float32), np.empty((70, 5), np.float32)
-    stack.forward(x, kept, out)
-    with_rows = stack.back(gradient, kept, np.empty_like(x))
-    for one, other in zip(stack.back(gradient, kept, None), with_rows, strict=True):
-        np.testing.assert_array_equal(one, other)
+    rows_need_no_gradient(CrossStack(layers), x, gradient)

@@ -7,6 +7,7 @@ import pytest
 
 from recsys.kernels.layers import ANY, ZERO
 from recsys.kernels.mlp import BLOCK_ROWS, Stack, ranges
+from tests.kernels.stacks import by_kernel, close, rows_need_no_gradient
 
 WIDTHS = [(3, 2), (16, 16, 1), (5, 40, 17, 7), (33, 8, 8, 8)]
 ROWS = [1, BLOCK_ROWS, 2 * BLOCK_ROWS + 5]
@@ -38,49 +39,26 @@ def by_products(layers, rectified, x, gradient):
     return levels[-1], slope, found
 
 
-def by_kernel(layers, rectified, x, gradient):
-    stack = Stack(layers, rectified, x.shape[1])
-    # As it may come: what was in the memory before is nobody's.
-    kept = np.full(stack.kept_shape(len(x)), np.nan, np.float32)
-    out, of_x = np.full((len(x), len(layers[-1][1])), np.nan, np.float32), np.full(x.shape, np.nan, np.float32)
-    stack.forward(x, kept, out)
-    return out, of_x, stack.gradients(*stack.back(gradient, kept, of_x))
-
-
-def close(found, wanted):
-    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4 * max(1.0, np.abs(wanted).max()))
-
-
 @pytest.mark.parametrize("last_is_cut_off", [False, True])
 @pytest.mark.parametrize("n_rows", ROWS)
 @pytest.mark.parametrize("widths", WIDTHS)
 def test_levels_and_all_gradients_are_those_of_products(widths, n_rows, last_is_cut_off):
     layers, rectified, x, gradient = drawn(widths, n_rows)
     rectified[-1] = last_is_cut_off
-    out, of_x, found = by_kernel(layers, rectified, x, gradient)
-    wanted_out, wanted_of_x, wanted = by_products(layers, rectified, x, gradient)
-    close(out, wanted_out)
-    close(of_x, wanted_of_x)
-    for one, other in zip(found, wanted, strict=True):
-        assert one.shape == other.shape
-        close(one, other)
+    close(by_kernel(Stack(layers, rectified, widths[0]), x, gradient), by_products(layers, rectified, x, gradient))
 
 
 def test_rows_that_need_no_gradient_get_none():
     layers, rectified, x, gradient = drawn((5, 40, 17, 7), 70)
-    stack = Stack(layers, rectified, 5)
-    kept, out = np.empty(stack.kept_shape(70), np.float32), np.empty((70, 7), np.float32)
-    stack.forward(x, kept, out)
-    with_rows = stack.back(gradient, kept, np.empty_like(x))
-    for one, other in zip(stack.back(gradient, kept, None), with_rows, strict=True):
-        np.testing.assert_array_equal(one, other)
+    rows_need_no_gradient(Stack(layers, rectified, 5), x, gradient)
 
 
 def test_a_row_with_a_nan_does_not_touch_the_others():
     layers, rectified, x, gradient = drawn((5, 40, 17, 7), 12)
-    clean = by_kernel(layers, rectified, x, gradient)[0]
+    stack = Stack(layers, rectified, 5)
+    clean = by_kernel(stack, x, gradient)[0]
     x[4, 2] = np.nan
-    out = by_kernel(layers, rectified, x, gradient)[0]
+    out = by_kernel(stack, x, gradient)[0]
     assert np.isnan(out[4]).all()
     np.testing.assert_array_equal(np.delete(out, 4, 0), np.delete(clean, 4, 0))
 

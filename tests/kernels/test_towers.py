@@ -6,6 +6,7 @@ import pytest
 from recsys.kernels.cross import CrossStack
 from recsys.kernels.mlp import BLOCK_ROWS, Stack
 from recsys.kernels.towers import back_towers, forward_towers
+from tests.kernels.stacks import close, kept_by
 
 
 def drawn(n_rows):
@@ -24,14 +25,14 @@ def drawn(n_rows):
     return towers, x, gradient
 
 
-def memory(stack, n_rows):
-    return np.full(stack.kept_shape(n_rows), np.nan, np.float32)
-
-
 def stack_by_stack(towers, x, gradient):
     outs, slopes, found = [], [], []
     for tower in towers:
-        rows, kept, widths = x, [memory(stack, len(x)) for stack in tower], [5, *(int(one.widths[-1]) for one in tower)]
+        rows, kept, widths = (
+            x,
+            [kept_by(stack, len(x)) for stack in tower],
+            [5, *(int(one.widths[-1]) for one in tower)],
+        )
         for stack, numbers, width in zip(tower, kept, widths[1:], strict=True):
             above = np.empty((len(x), width), np.float32)
             stack.forward(rows, numbers, above)
@@ -46,7 +47,7 @@ def stack_by_stack(towers, x, gradient):
 
 
 def together(towers, x, gradient, n_jobs=1):
-    kept = [[memory(stack, len(x)) for stack in tower] for tower in towers]
+    kept = [[kept_by(stack, len(x)) for stack in tower] for tower in towers]
     out, of_x = np.full((len(x), 3), np.nan, np.float32), np.full(x.shape, np.nan, np.float32)
     forward_towers(x, towers, kept, out, n_jobs)
     found = back_towers(gradient, towers, kept, of_x, n_jobs)
@@ -56,21 +57,11 @@ def together(towers, x, gradient, n_jobs=1):
     return out, of_x, found
 
 
-def close(found, wanted):
-    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4 * max(1.0, np.abs(wanted).max()))
-
-
 @pytest.mark.parametrize("n_jobs", [1, 3])
 @pytest.mark.parametrize("n_rows", [1, BLOCK_ROWS, 13 * BLOCK_ROWS + 5])
 def test_outputs_and_gradients_of_rows_are_added_up(n_rows, n_jobs):
     problem = drawn(n_rows)
-    out, of_x, found = together(*problem, n_jobs)
-    wanted_out, wanted_of_x, wanted = stack_by_stack(*problem)
-    close(out, wanted_out)
-    close(of_x, wanted_of_x)
-    for one, other in zip(found, wanted, strict=True):
-        assert one.shape == other.shape
-        close(one, other)
+    close(together(*problem, n_jobs), stack_by_stack(*problem))
 
 
 def test_threads_repeat_themselves():

@@ -88,9 +88,5 @@ class CrossStack(Stack):
         """Rows (B, D) to rows of the same shape, in `out`."""
         _forward(x, self.turned, self.shifts, kept, out)
 
-    def back(self, gradient: Floats, kept: Floats, of_x: Floats | None) -> tuple[Floats, Floats]:
-        """As of any stack."""
-        found = self.zeros()
-        to = np.empty((0, 0), np.float32) if of_x is None else of_x
-        _back(gradient, self.weights, kept, *found, to)
-        return found
+    def _add_back(self, gradient: Floats, kept: Floats, of_weights: Floats, of_shifts: Floats, of_x: Floats) -> None:
+        _back(gradient, self.weights, kept, of_weights, of_shifts, of_x)

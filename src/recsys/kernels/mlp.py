@@ -19,6 +19,8 @@ Layers = Sequence[tuple[Floats, Floats]]
 
 BLOCK_ROWS = 64
 """Rows whose levels are worked out at a time, a multiple of `ROWS`."""
+NO_ROWS = np.empty((0, 0), np.float32)
+"""Where a gradient of rows would be written, were one asked for."""
 
 
 # -- a block -----------------------------------------------------------------------------------------------------------
@@ -101,9 +103,11 @@ class Stack:
     def back(self, gradient: Floats, kept: Floats, of_x: Floats | None) -> tuple[Floats, Floats]:
         """Gradients of weights and biases, flat, from that of the highest level (B, N); that of the rows in `of_x`."""
         found = self.zeros()
-        to = np.empty((0, 0), np.float32) if of_x is None else of_x
-        _back(gradient, self.widths, self.floors, self.weights, kept, *found, to, int(of_x is None))
+        self._add_back(gradient, kept, *found, NO_ROWS if of_x is None else of_x)
         return found
+
+    def _add_back(self, gradient: Floats, kept: Floats, of_weights: Floats, of_shifts: Floats, of_x: Floats) -> None:
+        _back(gradient, self.widths, self.floors, self.weights, kept, of_weights, of_shifts, of_x)
 
     def gradients(self, of_weights: Floats, of_shifts: Floats) -> list[Floats]:
         """Flat ones as weight and bias of each layer."""
@@ -168,9 +172,9 @@ def _forward(x, widths, floors, turned, shifts, hidden, out):  # pragma: no cove
 
 
 @njit(cache=True, nogil=True)
-def _back(gradient, widths, floors, weights, hidden, of_weights, of_shifts, of_x, last):  # pragma: no cover
+def _back(gradient, widths, floors, weights, hidden, of_weights, of_shifts, of_x):  # pragma: no cover
     under, over = columns(widths[0]), columns(widths[-1])
-    size = hidden.shape[1]
+    size, last = hidden.shape[1], 0 if len(of_x) else 1
     of_hidden = np.zeros(size, np.float32)
     highest = matrix(of_hidden, size - BLOCK_ROWS * over, BLOCK_ROWS, over)
     lowest = matrix(of_hidden, 0, BLOCK_ROWS, under)
