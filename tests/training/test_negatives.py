@@ -122,6 +122,16 @@ def test_membership_is_that_of_the_pairs() -> None:
     assert not Negatives(nobody, nobody, N_ITEMS).is_positive(*every).any()
 
 
+def test_bits_of_all_pairs_are_kept_where_they_take_no_more_than_the_pairs() -> None:
+    users, items, pairs = positives()
+    marks = np.unpackbits(Negatives(users, items, N_ITEMS).marks, axis=1, bitorder="little")
+    assert {(int(u), int(i)) for u, i in np.argwhere(marks)} == pairs
+    few = Negatives(torch.tensor([100]), torch.tensor([3]), 9)
+    assert few.marks.size == 0
+    with seeded(0):
+        assert few.draw(torch.tensor([100]), 200).unique().tolist() == [0, 1, 2, 4, 5, 6, 7, 8]
+
+
 def test_large_codes_do_not_overflow() -> None:
     users, items = torch.tensor([3_000_000, 3_000_000]), torch.tensor([0, 2_000_000])
     negatives = Negatives(users, items, 2_000_001)

@@ -1,25 +1,29 @@
 """Negatives drawn on the device that trains: none of them a positive of its user, or for a whole batch at once."""
 
 import math
+from functools import cached_property
 from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from recsys.kernels.negatives import free_items
+from recsys.kernels.negatives import free_items, mark
 from recsys.training.examples import PairBatch, PairExamples
 
 ROUNDS = 8
 """Redraws of a weighted negative that turns out to be a positive; one left after them is drawn uniformly."""
+BYTES = 20
+"""Memory that a pair takes, and as much again where that is enough for a bit of every user and item."""
 
 
 class Negatives:
     """Items that a user has no interaction with, drawn uniformly or in proportion to `weights` (I,).
 
     A user of n positives has I - n negatives. The r-th of them is r + j, where j of the positives p_0 < p_1 < ... lie
-    below it, those with p_j - j <= r: one binary search a draw, on a CPU among the user's own, in 20 bytes a pair. A user
-    who has every item gets any of them.
+    below it, those with p_j - j <= r: one binary search a draw, on a CPU among the user's own, in 20 bytes a pair. Where
+    a bit for every user and item takes no more, a CPU draws items until one is free. A user who has every item gets any
+    of them.
     """
 
     def __init__(self, users: Tensor, items: Tensor, n_items: int, weights: Tensor | None = None):
@@ -63,11 +67,23 @@ class Negatives:
         at = torch.searchsorted(self.positives, keys).clamp_(max=len(self.positives) - 1)
         return self.positives[at] == keys
 
+    @cached_property
+    def marks(self) -> np.ndarray:
+        """A bit for every user and item (U, I / 8), set where it is a positive; (0, 0) where that is too much."""
+        n_users, width = len(self.starts) - 1, -(-self.n_items // 8)
+        if n_users * width > BYTES * len(self.positives):
+            return np.zeros((0, 0), np.uint8)
+        marks = np.zeros((n_users, width), np.uint8)
+        keys = self.positives.numpy()
+        mark(keys // self.n_items, keys % self.n_items, marks)
+        return marks
+
     def _uniform(self, users: Tensor, n_negatives: int) -> Tensor:
-        uniform = torch.rand((len(users), n_negatives), device=users.device, dtype=torch.float64)
         if not users.is_cuda:
-            arrays = (one.numpy() for one in (uniform, users, self.starts, self.own_gaps))
-            return torch.from_numpy(free_items(*arrays, self.n_items, torch.get_num_threads()))
+            seed, arrays = int(torch.randint(2**62, ())), (self.starts.numpy(), self.own_gaps.numpy(), self.marks)
+            threads = torch.get_num_threads()
+            return torch.from_numpy(free_items(seed, users.numpy(), n_negatives, *arrays, self.n_items, threads))
+        uniform = torch.rand((len(users), n_negatives), device=users.device, dtype=torch.float64)
         # Users beyond the last one that has positives have none.
         start, stop = (self.starts[one.clamp(max=len(self.starts) - 1)] for one in (users, users + 1))
         free = self.n_items - (stop - start)
