@@ -22,10 +22,11 @@ validation item."""
 COMMON = {"max_len": 50, "batch_size": 128, "learning_rate": 0.001, "monitor": "ndcg@10", "precision": "bf16"}
 SASREC = SASRec(loss="softmax", embedding_dim=64, dropout=0.5, epochs=60, patience=4, **COMMON)
 BERT4RECS = [
-    BERT4Rec(embedding_dim=64, schedule="trapezoid", **options, **COMMON)
+    BERT4Rec(schedule="trapezoid", **options, **COMMON)
     for options in (
-        {"dropout": 0.5, "mask_share": 0.6, "epochs": 40},
-        {"dropout": 0.2, "mask_share": 0.2, "mask_last": False, "epochs": 60},
+        {"embedding_dim": 64, "dropout": 0.5, "mask_share": 0.6, "epochs": 40},
+        {"embedding_dim": 64, "dropout": 0.2, "mask_share": 0.2, "mask_last": False, "epochs": 60},
+        {"embedding_dim": 128, "dropout": 0.2, "mask_share": 0.2, "mask_last": False, "epochs": 40},
     )
 ]
 PUBLISHED = {SASRec: "0.0533 / 0.0327", BERT4Rec: "0.0338 / 0.0187"}
