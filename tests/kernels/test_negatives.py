@@ -3,7 +3,7 @@ import pytest
 
 from recsys.kernels import negatives
 from recsys.kernels.draws import draw
-from recsys.kernels.negatives import free_items, mark
+from recsys.kernels.negatives import free_items, mark, take_rows
 
 N_ITEMS, N_DRAWS = 19, 50
 
@@ -24,7 +24,10 @@ def drawn(seed: int, marked: bool) -> tuple[np.ndarray, np.ndarray]:
     if marked:
         mark(np.repeat(np.arange(len(owned)), np.diff(starts)), np.concatenate(owned).astype(np.int64), marks)
     users = np.repeat(np.arange(len(owned) + 1), 3)
-    return users, free_items(seed, users, N_DRAWS, starts, gaps, marks, N_ITEMS, n_jobs=3)
+    table = np.full((len(users), N_DRAWS + 1), -1, np.int32)
+    free_items(seed, users, starts, gaps, marks, N_ITEMS, table[:, 1:], n_jobs=3)
+    assert (table[:, 0] == -1).all()
+    return users, table[:, 1:]
 
 
 def free_items_of(user: int) -> list[int]:
@@ -58,3 +61,14 @@ def test_items_are_drawn_until_one_is_free_unless_most_are_not(small: int, monke
                 place, again = place + found.size, again + 1
             assert item == wanted
     assert again > 100
+
+
+@pytest.mark.parametrize("small", [0, 1 << 16])
+def test_rows_of_a_table_come_as_their_first_column_and_the_others(small: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(negatives, "SMALL", small)
+    table = np.random.default_rng(0).integers(0, 100, (30, 6)).astype(np.int32)
+    rows = np.random.default_rng(1).permutation(30)[:20]
+    left, right = take_rows(rows, table, n_jobs=3)
+    np.testing.assert_array_equal(left, table[rows, 0])
+    np.testing.assert_array_equal(right, table[rows, 1:])
+    assert left.dtype == right.dtype == np.int64

@@ -168,7 +168,10 @@ def test_pairs_come_with_drawn_items_beside_them() -> None:
     examples = PairsAndDrawn(users.numpy(), items.numpy(), N_ITEMS, 3)
     rows = torch.tensor([4, 0, 4, 7])
     with seeded(2):
-        found, again = examples.batch(rows), examples.batch(rows)
+        examples.start_epoch()
+        found = examples.batch(rows)
+        examples.start_epoch()
+        again = examples.batch(rows)
     assert torch.equal(found.users, users[rows])
     assert torch.equal(found.items[:, 0], items[rows])
     assert found.items.shape == (4, 1 + 3)

@@ -55,23 +55,43 @@ def _find(first, last, seed, users, starts, gaps, marks, n_items, out):  # pragm
 def free_items(
     seed: int,
     users: NDArray[np.int64],
-    n_each: int,
     starts: NDArray[np.int64],
     gaps: NDArray[np.int32],
     marks: NDArray[np.uint8],
     n_items: int,
+    out: NDArray[np.integer],
     n_jobs: int = -1,
-) -> NDArray[np.int64]:
-    """Items (B, K) that users (B,) have no interaction with, K for each; any for one who has all.
+) -> None:
+    """Fill `out` (B, K) with items that users (B,) have no interaction with, K for each; any for one who has all.
 
     The positives p_0 < p_1 < ... of user u have gaps[starts[u] + j] = p_j - j: a binary search among the user's own, in
     memory that the draws of a user share. With marks (U, I / 8), as `mark` sets them, items are drawn until one is free,
     but for users who have more than half of them; without, (0, 0), all are searched for.
     """
-    out = np.empty((len(users), n_each), np.int64)
 
     def find(first: int, last: int) -> None:
         _find(first, last, seed, users, starts, gaps, marks, n_items, out)
 
     over_rows(find, len(users), n_jobs if out.size >= SMALL else 1)
-    return out
+
+
+@njit(cache=True, nogil=True)
+def _take(first, last, rows, table, left, right):  # pragma: no cover
+    for i in range(first, last):
+        row = table[rows[i]]
+        left[i] = row[0]
+        for k in range(right.shape[1]):
+            right[i, k] = row[1 + k]
+
+
+def take_rows(
+    rows: NDArray[np.int64], table: NDArray[np.int32], n_jobs: int = -1
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The first column (B,) and the others (B, W - 1) of rows (B,) of a table (N, W)."""
+    left, right = np.empty(len(rows), np.int64), np.empty((len(rows), table.shape[1] - 1), np.int64)
+
+    def take(first: int, last: int) -> None:
+        _take(first, last, rows, table, left, right)
+
+    over_rows(take, len(rows), n_jobs if right.size >= SMALL else 1)
+    return left, right

@@ -51,6 +51,8 @@ def shuffled(examples: Examples | Stream, batch_size: int, device: torch.device)
 def rows_of_batches(examples: Examples, batch_size: int, device: torch.device) -> Sequence[Tensor]:
     """The numbers of the examples of each batch of an epoch, in an order drawn from torch's default generator."""
     order = torch.randperm(len(examples))
+    if isinstance(examples, PairExamples):
+        examples.start_epoch()
     if not isinstance(examples, ProfileExamples):
         order = order.to(device)
     return order.split(batch_size) if len(order) else ()
@@ -80,6 +82,9 @@ class PairExamples:
         """The same on a device."""
         self.users, self.items = self.users.to(device), self.items.to(device)
         return self
+
+    def start_epoch(self) -> None:
+        """Draw what batches hold beside the pairs: nothing."""
 
     def batch(self, rows: Tensor) -> PairBatch:
         """Pairs of these numbers."""

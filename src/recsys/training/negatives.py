@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recsys.kernels.negatives import free_items, mark
+from recsys.kernels.negatives import free_items, mark, take_rows
 from recsys.training.examples import PairBatch, PairExamples
 
 ROUNDS = 8
@@ -59,6 +59,11 @@ class Negatives:
             drawn = torch.where(wrong, self._weighted(self.cumulative, users, n_negatives), drawn)
         return torch.where(self.is_positive(users[:, None], drawn), self._uniform(users, n_negatives), drawn)
 
+    def fill(self, users: Tensor, out: np.ndarray) -> None:
+        """Put uniform negatives for each user (B,) into `out` (B, K), on a CPU."""
+        seed, arrays = int(torch.randint(2**62, ())), (self.starts.numpy(), self.own_gaps.numpy(), self.marks)
+        free_items(seed, users.numpy(), *arrays, self.n_items, out, torch.get_num_threads())
+
     def is_positive(self, users: Tensor, items: Tensor) -> Tensor:
         """Whether each user has interacted with the item; shapes that broadcast."""
         keys = users * self.n_items + items
@@ -80,9 +85,9 @@ class Negatives:
 
     def _uniform(self, users: Tensor, n_negatives: int) -> Tensor:
         if not users.is_cuda:
-            seed, arrays = int(torch.randint(2**62, ())), (self.starts.numpy(), self.own_gaps.numpy(), self.marks)
-            threads = torch.get_num_threads()
-            return torch.from_numpy(free_items(seed, users.numpy(), n_negatives, *arrays, self.n_items, threads))
+            drawn = np.empty((len(users), n_negatives), np.int64)
+            self.fill(users, drawn)
+            return torch.from_numpy(drawn)
         uniform = torch.rand((len(users), n_negatives), device=users.device, dtype=torch.float64)
         # Users beyond the last one that has positives have none.
         start, stop = (self.starts[one.clamp(max=len(self.starts) - 1)] for one in (users, users + 1))
@@ -98,25 +103,40 @@ class Negatives:
 
 
 class PairsAndDrawn(PairExamples):
-    """Interactions as (user, item) pairs, with `n_drawn` negatives beside each, drawn anew every time."""
+    """Interactions as (user, item) pairs, with `n_drawn` negatives beside each, drawn anew every time.
+
+    A CPU draws those of an epoch at once, user by user, whose positives then are at hand, and keeps them beside the
+    pairs: 4 (2 + K) bytes a pair.
+    """
 
     def __init__(self, users: np.ndarray, items: np.ndarray, n_items: int, n_drawn: int):
         super().__init__(users, items)
         self.negatives, self.n_drawn = Negatives(self.users, self.items, n_items), n_drawn
+        self.table = np.empty((0, 2 + n_drawn), np.int32)
 
     def to(self, device: torch.device) -> Self:
         """The same on a device."""
         self.negatives = self.negatives.to(device)
         return super().to(device)
 
+    def start_epoch(self) -> None:
+        """Draw negatives."""
+        if self.users.is_cuda:
+            return
+        if not len(self.table):
+            self.table = np.empty((len(self), 2 + self.n_drawn), np.int32)
+            self.table[:, 0], self.table[:, 1] = self.users, self.items
+        self.negatives.fill(self.users, self.table[:, 2:])
+
     def batch(self, rows: Tensor) -> PairBatch:
         """Users of these numbers (B,), and the item of each before its negatives (B, 1 + K)."""
-        users, items = super().batch(rows)
-        parts = items[:, None], self.negatives.draw(users, self.n_drawn)
-        if items.is_cuda:
-            return PairBatch(users, torch.cat(parts, 1))
-        # As for the pairs, not by torch's threads.
-        return PairBatch(users, torch.from_numpy(np.concatenate([one.numpy() for one in parts], 1)))
+        if self.users.is_cuda:
+            users, items = super().batch(rows)
+            return PairBatch(users, torch.cat([items[:, None], self.negatives.draw(users, self.n_drawn)], 1))
+        if not len(self.table):
+            self.start_epoch()
+        users, items = take_rows(rows.numpy(), self.table, torch.get_num_threads())
+        return PairBatch(torch.from_numpy(users), torch.from_numpy(items))
 
 
 class SharedNegatives:

@@ -86,12 +86,14 @@ def test_the_loss_and_its_gradient_are_those_of_a_loop() -> None:
         np.testing.assert_allclose(dense[1:] if "s.weight" in name else dense, wanted[name] / 4, atol=1e-6)
 
 
-def test_negatives_are_drawn_anew_and_are_no_items_of_the_user() -> None:
+def test_negatives_are_drawn_anew_every_epoch_and_are_no_items_of_the_user() -> None:
     data = Dataset(taste_frame())
     model = quick(GMF).fit(data)
     examples, matrix = model._examples(data), data.to_csr()
     with seeded(0):
-        (users, one), (_, other) = (examples.batch(torch.arange(100)) for _ in range(2))
+        users, one = examples.batch(torch.arange(100))
+        examples.start_epoch()
+        _, other = examples.batch(torch.arange(100))
     assert one.shape == (100, 1 + 4)
     assert torch.equal(one[:, 0], other[:, 0])
     assert not torch.equal(one[:, 1:], other[:, 1:])

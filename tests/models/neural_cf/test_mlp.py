@@ -16,8 +16,9 @@ def model() -> NCFMLP:
     return quick(NCFMLP, epochs=20, embedding_dim=8, hidden_dims=(12, 6)).fit(taste_frame())
 
 
-def test_items_of_the_own_group_come_first(model: NCFMLP) -> None:
-    lists = model.recommend(k=4)
+def test_items_of_the_own_group_come_first() -> None:
+    # With fewer users some seeds take much longer to leave the start.
+    lists = quick(NCFMLP, epochs=20, embedding_dim=8, hidden_dims=(12, 6)).fit(taste_frame(200)).recommend(k=4)
     assert (lists["item_id"] // 10 == lists["user_id"] % 4).mean() > 0.95
 
 
