@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recsys.kernels import pairs as kernel
-from recsys.kernels.pair_sides import Side, add_rows, places_of
+from recsys.kernels.pair_sides import Side, in_order, places_of
 from recsys.kernels.pairs import Gradients, Pairs, pair_gradients
 
 SHAPES = [
@@ -40,9 +40,13 @@ def drawn(dim: int, inner: int, widths: tuple[int, ...], n: int = 23, k: int = 3
         )
         return Side(rows, tables[0], shared[0], tables[1], *shared[1:], spread)
 
-    users = side(rng.integers(0, N_USERS, n), N_USERS, False)
-    rows = rng.permutation(N_ITEMS)[:5] if spread else rng.integers(0, N_ITEMS, 6)
-    return Pairs(users, side(rows, N_ITEMS, spread), rng.integers(0, len(rows), (n, 1 + k)), [normal(1), *tower])
+    def some_rows(n_rows: int) -> np.ndarray:
+        return rng.permutation(n_rows)[: n_rows - 2] if spread else rng.integers(0, n_rows, n_rows - 1)
+
+    people, things = some_rows(N_USERS), some_rows(N_ITEMS)
+    whose, items = np.sort(rng.integers(0, len(people), n)), rng.integers(0, len(things), (n, 1 + k))
+    sides = side(people, N_USERS, spread), side(things, N_ITEMS, spread)
+    return Pairs(*sides, whose, items, [normal(1), *tower])
 
 
 def doubled(side: Side) -> Side:
@@ -75,7 +79,7 @@ def by_loops(x: Pairs) -> tuple[float, Gradients]:
     bias, *tower = (one.astype(float) for one in x.weights)
     found = Gradients(zeros(users), zeros(things), [np.zeros(one.shape) for one in x.weights])
     loss, n = 0.0, len(x.items)
-    for user, items in enumerate(x.items):
+    for user, items in zip(x.whose, x.items, strict=True):
         for place, item in enumerate(items):
             sides = (users, users.rows[user]), (things, things.rows[item])
             u, i = (side.factor * side.multiplied[row] for side, row in sides)
@@ -147,7 +151,8 @@ def product(p: list[float], q: list[float]) -> Pairs:
         read = np.zeros((len(table), 0), np.float32)
         return Side(np.arange(len(table)), table, one, read, nothing, nothing[0:0].reshape(-1))
 
-    return Pairs(side(users), side(items), np.tile(np.arange(len(q)), (len(p), 1)), [np.zeros(1, np.float32)])
+    each = np.tile(np.arange(len(q)), (len(p), 1))
+    return Pairs(side(users), side(items), np.arange(len(p)), each, [np.zeros(1, np.float32)])
 
 
 def test_large_logits_neither_overflow_nor_lose_their_cost() -> None:
@@ -162,14 +167,13 @@ def test_thousands_of_pairs_that_say_nothing_cost_ln_2_each() -> None:
 
 def test_a_number_that_is_none_is_not_lost_on_the_way() -> None:
     x = drawn(0, 4, (5, 4, 2))
-    x.users.read[x.users.rows[0], 0] = np.nan
+    x.users.read[x.users.rows[x.whose[0]], 0] = np.nan
     assert np.isnan(pair_gradients(x, n_jobs=1)[0])
 
 
 def test_no_users_have_no_loss() -> None:
     loss, found = pair_gradients(drawn(2, 3, (4,), n=0), n_jobs=1)
     assert loss == 0
-    assert found.users.read.shape == (0, 3)
     assert not any(one.any() for one in flat(found))
 
 
@@ -180,7 +184,18 @@ def test_places_lead_from_codes_to_distinct_ones_and_back() -> None:
     np.testing.assert_array_equal(distinct[places], codes)
 
 
-def test_rows_that_come_twice_are_added_up() -> None:
-    table = np.ones((3, 2), np.float32)
-    add_rows(np.array([2, 0, 2]), np.array([[1, 2], [3, 4], [5, 6]], np.float32), table)
-    assert table.tolist() == [[4, 5], [1, 1], [7, 9]]
+@pytest.mark.parametrize("codes", [[4, 2, 4, 0, 2, 4], [7], []])
+def test_codes_in_order_keep_equal_ones_as_they_come(codes: list[int]) -> None:
+    order, distinct, places = in_order(np.array(codes, np.int64), 8)
+    assert order.tolist() == np.argsort(codes, kind="stable").tolist()
+    assert distinct.tolist() == sorted(set(codes))
+    assert distinct[places].tolist() == sorted(codes)
+
+
+@pytest.mark.parametrize("whose", [[0] * 9, [0, 0, 0, 0, 0, 1, 2, 2, 2], [*range(9)]])
+def test_threads_have_all_rows_of_a_user_or_none(whose: list[int]) -> None:
+    cuts = kernel._cuts(np.array(whose), 3)
+    assert len(cuts) == 3
+    assert [row for cut in cuts for row in range(*cut)] == [*range(9)]
+    parts = [{whose[row] for row in range(*cut)} for cut in cuts]
+    assert sum(map(len, parts)) == len(set(whose))

@@ -6,6 +6,7 @@ the second-level cache. He et al., "Neural Collaborative Filtering", WWW 2017.
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -148,10 +149,10 @@ def _slopes(products, bias, logits, n, n_each, scale, slopes):  # pragma: no cov
 
 @njit(cache=True, nogil=True, **FAST)
 def _pairs(
-    start, stop, step, people, things, items, dim, bias, widths, floors, weights, turned, shifts, scale,
+    start, stop, step, whose, people, things, items, dim, bias, widths, floors, weights, turned, shifts, scale,
     of_people, of_things, of_bias, of_weights, of_shifts,
 ):  # pragma: no cover  # fmt: skip
-    """Summed loss of users start to stop, `step` at a time; gradients are added up."""
+    """Summed loss of rows start to stop of `items`, `step` at a time; gradients are added up."""
     n_each, inside, inner = items.shape[1], people.shape[1] > dim, columns(widths[0])
     capacity, total = lines(step * n_each), 0
     for width in widths:
@@ -163,9 +164,10 @@ def _pairs(
     for first in range(start, stop, step):
         beyond = min(first + step, stop)
         n = (beyond - first) * n_each
-        for user in range(first, beyond):
+        for row in range(first, beyond):
+            user = whose[row]
             for k in range(n_each):
-                item, r = items[user, k], (user - first) * n_each + k
+                item, r = items[row, k], (row - first) * n_each + k
                 if dim:
                     products[r] = _product(people, user, things, item, dim)
                 if inside:
@@ -173,9 +175,10 @@ def _pairs(
         up(n, capacity, widths, floors, turned, shifts, hidden)
         loss += _slopes(products, bias, logits, n, n_each, scale, slopes)
         down(n, capacity, widths, floors, weights, hidden, of_hidden, of_weights, of_shifts, 0)
-        for user in range(first, beyond):
+        for row in range(first, beyond):
+            user = whose[row]
             for k in range(n_each):
-                item, r = items[user, k], (user - first) * n_each + k
+                item, r = items[row, k], (row - first) * n_each + k
                 of_bias[0] += slopes[r, 0]
                 if dim:
                     _add_product(of_people, user, things, item, slopes[r, 0], dim)
@@ -189,7 +192,7 @@ def _pairs(
 
 
 class Pairs(NamedTuple):
-    """Users (B rows) with items (B, C), places among the rows of the other side, the first a user's own.
+    """Users `whose` (B,), ascending, with items (B, C), places among the rows of either side; the first item is the own.
 
     The logit of sides u and i is u[:D] . i[:D] + h . z + b, with the first hidden layer relu(u[D:] + i[D:]) and z the
     last one. `weights` are b (1,), and for a tower h (1, Z), and weight and bias of each hidden layer behind the first.
@@ -197,6 +200,7 @@ class Pairs(NamedTuple):
 
     users: Side
     things: Side
+    whose: Integers
     items: Integers
     weights: Sequence[Floats]
 
@@ -216,44 +220,57 @@ def _stack(width: int, weights: Sequence[Floats]) -> Stack:
     return Stack(layers, [True] * len(layers) + [False], width if tower else 1)
 
 
-def pair_gradients(pairs: Pairs, n_jobs: int = -1) -> tuple[float, Gradients]:
-    """Mean over users of -ln sigmoid(first logit) - sum of ln(1 - sigmoid(the others)), and its gradients.
+def _cuts(whose: Integers, threads: int) -> list[tuple[int, int]]:
+    """Ranges of rows, one a thread, each of which has all rows of its users."""
+    n = len(whose)
+    inner = (int(np.searchsorted(whose, whose[n * part // threads])) for part in range(1, threads))
+    return list(pairwise([0, *inner, n]))
 
-    All arrays but rows and items are float32. Bitwise the same for one number of threads.
+
+def pair_gradients(pairs: Pairs, n_jobs: int = -1) -> tuple[float, Gradients]:
+    """Mean over rows of -ln sigmoid(first logit) - sum of ln(1 - sigmoid(the others)), and its gradients.
+
+    All arrays but rows, places and items are float32. Bitwise the same for one number of threads.
     """
     threads = max(1, min(n_threads(n_jobs), pairs.items.size // LEAST))
     users, things = Sides(pairs.users), Sides(pairs.things)
     stack = _stack(len(pairs.users.bias), pairs.weights)
-    things_ranges = ranges(len(pairs.things.rows), threads)
-    run_all([partial(things.forward, *some) for some in things_ranges], threads)
-    calls = [partial(_some_users, *some, pairs, users, things, stack) for some in ranges(len(pairs.items), threads)]
-    losses, of_things, of_users, of_weights = zip(*run_all(calls, threads), strict=True)
+    parts = list(zip(*(ranges(len(side.rows), threads) for side in (pairs.users, pairs.things)), strict=True))
 
-    def things_back(start: int, stop: int) -> list[Floats]:
-        for part in of_things[1:]:
-            of_things[0][start:stop] += part[start:stop]
-        return things.back(start, stop, of_things[0])
+    def forward(of_users: tuple[int, int], of_things: tuple[int, int]) -> None:
+        users.forward(*of_users)
+        things.forward(*of_things)
 
-    of_shared = run_all([partial(things_back, *some) for some in things_ranges], threads)
-    gradients = Gradients(users.gradients(summed(of_users)), things.gradients(summed(of_shared)), summed(of_weights))
-    return sum(losses) / max(len(pairs.items), 1), gradients
+    run_all([partial(forward, *part) for part in parts], threads)
+    to_users = np.zeros_like(users.vectors)
+    some_rows = partial(_some_rows, pairs=pairs, users=users, things=things, stack=stack, to_users=to_users)
+    calls = [partial(some_rows, *some) for some in _cuts(pairs.whose, threads)]
+    losses, (to_things, *others), of_weights = zip(*run_all(calls, threads), strict=True)
+
+    def back(of_users: tuple[int, int], of_things: tuple[int, int]) -> tuple[list[Floats], list[Floats]]:
+        some = slice(*of_things)
+        for other in others:
+            to_things[some] += other[some]
+        return users.back(*of_users, to_users), things.back(*of_things, to_things)
+
+    shared = zip(*run_all([partial(back, *part) for part in parts], threads), strict=True)
+    of_users, of_things = (side.gradients(summed(one)) for side, one in zip((users, things), shared, strict=True))
+    return sum(losses) / max(len(pairs.items), 1), Gradients(of_users, of_things, summed(of_weights))
 
 
-def _some_users(
-    start: int, stop: int, pairs: Pairs, users: Sides, things: Sides, stack: Stack
-) -> tuple[float, Floats, list[Floats], list[Floats]]:
-    """Summed loss; gradients of the items' sides, of what users' sides share, and of the weights."""
-    users.forward(start, stop)
-    n_users, n_each = pairs.items.shape
+def _some_rows(
+    start: int, stop: int, pairs: Pairs, users: Sides, things: Sides, stack: Stack, to_users: Floats
+) -> tuple[float, Floats, list[Floats]]:
+    """Summed loss; gradients of the items' sides and of the weights. Those of the users' sides are added up in place."""
+    n_rows, n_each = pairs.items.shape
     step = max(1, BLOCK_NUMBERS // (2 * stack.n_numbers * n_each))
-    of_users, of_things = np.zeros_like(users.vectors), np.zeros_like(things.vectors)
-    of_bias, of_weights, of_shifts = np.zeros_like(pairs.weights[0]), *stack.zeros()
+    to_things, of_bias = np.zeros_like(things.vectors), np.zeros_like(pairs.weights[0])
+    of_weights, of_shifts = stack.zeros()
     loss = _pairs(
-        start, stop, step, users.vectors, things.vectors, pairs.items, users.dim, pairs.weights[0][0],
-        stack.widths, stack.floors, stack.weights, stack.turned, stack.shifts, np.float32(1 / max(n_users, 1)),
-        of_users, of_things, of_bias, of_weights, of_shifts,
+        start, stop, step, pairs.whose, users.vectors, things.vectors, pairs.items, users.dim, pairs.weights[0][0],
+        stack.widths, stack.floors, stack.weights, stack.turned, stack.shifts, np.float32(1 / max(n_rows, 1)),
+        to_users, to_things, of_bias, of_weights, of_shifts,
     )  # fmt: skip
-    shared = users.back(start, stop, of_users)
     of_layers = stack.gradients(of_weights, of_shifts)
     # The logit is the last layer, of which the bias is no weight, and comes first.
-    return loss, of_things, shared, [of_bias, *of_layers[-2:-1], *of_layers[:-2]]
+    return loss, to_things, [of_bias, *of_layers[-2:-1], *of_layers[:-2]]

@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 
 from recsys.embedding import Embedding
 from recsys.embedding.table import gradient_of_rows
-from recsys.kernels.pair_sides import Side, add_rows, places_of
+from recsys.kernels.pair_sides import Side, in_order, places_of
 from recsys.kernels.pairs import Pairs, pair_gradients
 from recsys.nn.pairs import PairLayers
 
@@ -72,12 +72,12 @@ class _TableLoss(torch.autograd.Function):
         ctx: Any, users: Tensor, items: Tensor, sparse: tuple[bool, bool], *parameters: Tensor | None
     ) -> Tensor:
         arrays = [None if one is None else one.detach().numpy() for one in parameters]
-        pairs = _pairs(users.numpy(), items.contiguous().numpy(), sparse[1], arrays)
+        pairs = _pairs(users.numpy(), items.numpy(), sparse, arrays)
         loss, found = pair_gradients(pairs, torch.get_num_threads())
         u, i = found.users, found.things
         found_of_tables = u.multiplied, i.multiplied, u.read, i.read
-        tables = zip(arrays[:2] + arrays[3:5], found_of_tables, (u, i) * 2, sparse * 2, strict=True)
-        of_tables = [_of_table(table, side, values, rows_alone) for table, values, side, rows_alone in tables]
+        tables = zip(arrays[:2] + arrays[3:5], (u, i) * 2, found_of_tables, strict=True)
+        of_tables = [_of_table(*one) for one in tables]
         shared = [u.factor[None], np.concatenate([u.weight, i.weight], 1), u.bias, *found.weights]
         factor, *others = (torch.from_numpy(one) for one in shared)
         ctx.gradients = [*of_tables[:2], factor, *of_tables[2:], *others]
@@ -93,30 +93,33 @@ class _TableLoss(torch.autograd.Function):
         return None, None, None, *((one if scale == 1 else one * scale) if wanted else None for one, wanted in needed)
 
 
-def _pairs(users: Array, items: Array, sparse: bool, arrays: Sequence[Array | None]) -> Pairs:
-    """What the kernel takes; an item that comes more than once is there once, unless the table's gradient is sparse."""
+def _pairs(users: Array, items: Array, sparse: tuple[bool, bool], arrays: Sequence[Array | None]) -> Pairs:
+    """What the kernel takes; a user or an item that comes more than once is there once, unless the table is sparse."""
     p, q, factor, p_read, q_read, weight, bias = (NOTHING if one is None else one for one in arrays[:7])
     weight = weight[: bias.size]
-    if sparse:
-        rows, places = items.reshape(-1), np.arange(items.size)
+    n_users, n_items = (max(map(len, tables)) - 1 for tables in ((p, p_read), (q, q_read)))
+    if sparse[0]:
+        people, whose = users, np.arange(len(users))
     else:
-        rows, places = places_of(items.reshape(-1), max(len(q), len(q_read)) - 1)
+        order, people, whose = in_order(users, n_users)
+        items = items.take(order, 0)
+    if sparse[1]:
+        things, places = items.reshape(-1), np.arange(items.size)
+    else:
+        things, places = places_of(items.reshape(-1), n_items)
     inner, one, nothing = p_read.shape[1], np.ones(q.shape[1], np.float32), np.zeros(bias.size, np.float32)
     # Row 0 of a table is the spare one.
-    of_users = Side(users + 1, p, factor[0], p_read, weight[:, :inner], bias.reshape(-1))
-    of_items = Side(rows + 1, q, one, q_read, weight[:, inner:], nothing, spread=not sparse)
-    return Pairs(of_users, of_items, places.reshape(items.shape), arrays[7:])  # type: ignore[arg-type]
+    of_users = Side(people + 1, p, factor[0], p_read, weight[:, :inner], bias.reshape(-1), spread=not sparse[0])
+    of_items = Side(things + 1, q, one, q_read, weight[:, inner:], nothing, spread=not sparse[1])
+    return Pairs(of_users, of_items, whose, places.reshape(items.shape), arrays[7:])  # type: ignore[arg-type]
 
 
-def _of_table(table: Array | None, side: Side, values: Array, sparse: bool) -> Tensor | None:
+def _of_table(table: Array | None, side: Side, values: Array) -> Tensor | None:
     """The gradient of a table (N, D) from what the kernel has found of it."""
     if table is None:
         return None
-    if sparse:
-        shape, rows = torch.Size(table.shape), torch.from_numpy(side.rows)
-        return gradient_of_rows(rows, torch.from_numpy(values), shape, spared=False)
     if side.spread:
         return torch.from_numpy(values)
-    out = np.zeros_like(table)
-    add_rows(side.rows, values, out)
-    return torch.from_numpy(out)
+    return gradient_of_rows(
+        torch.from_numpy(side.rows), torch.from_numpy(values), torch.Size(table.shape), spared=False
+    )
