@@ -3,7 +3,7 @@ import pytest
 
 from recsys.kernels import negatives
 from recsys.kernels.draws import draw
-from recsys.kernels.negatives import free_items, mark, take_rows
+from recsys.kernels.negatives import free_items, mark, take_pairs
 
 N_ITEMS, N_DRAWS = 19, 50
 
@@ -64,11 +64,11 @@ def test_items_are_drawn_until_one_is_free_unless_most_are_not(small: int, monke
 
 
 @pytest.mark.parametrize("small", [0, 1 << 16])
-def test_rows_of_a_table_come_as_their_first_column_and_the_others(small: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pairs_come_as_users_and_all_that_is_beside_them(small: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(negatives, "SMALL", small)
     table = np.random.default_rng(0).integers(0, 100, (30, 6)).astype(np.int32)
     rows = np.random.default_rng(1).permutation(30)[:20]
-    left, right = take_rows(rows, table, n_jobs=3)
-    np.testing.assert_array_equal(left, table[rows, 0])
-    np.testing.assert_array_equal(right, table[rows, 1:])
-    assert left.dtype == right.dtype == np.int64
+    users, items = take_pairs(rows, table, n_jobs=3)
+    np.testing.assert_array_equal(users, table[rows, 0])
+    np.testing.assert_array_equal(items, table[rows, 1:])
+    assert users.dtype == items.dtype == np.int64

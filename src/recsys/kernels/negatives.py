@@ -1,4 +1,4 @@
-"""Items that a user has no interaction with, drawn uniformly."""
+"""Items that a user has no interaction with, drawn uniformly, and pairs that they stand beside."""
 
 import numpy as np
 from numba import njit
@@ -76,22 +76,22 @@ def free_items(
 
 
 @njit(cache=True, nogil=True)
-def _take(first, last, rows, table, left, right):  # pragma: no cover
+def _take(first, last, rows, table, users, items):  # pragma: no cover
     for i in range(first, last):
         row = table[rows[i]]
-        left[i] = row[0]
-        for k in range(right.shape[1]):
-            right[i, k] = row[1 + k]
+        users[i] = row[0]
+        for k in range(items.shape[1]):
+            items[i, k] = row[1 + k]
 
 
-def take_rows(
+def take_pairs(
     rows: NDArray[np.int64], table: NDArray[np.int32], n_jobs: int = -1
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The first column (B,) and the others (B, W - 1) of rows (B,) of a table (N, W)."""
-    left, right = np.empty(len(rows), np.int64), np.empty((len(rows), table.shape[1] - 1), np.int64)
+    """Users (B,), and the item of each with those drawn beside it (B, 1 + K), of rows (B,) of a table (N, 2 + K) of all."""
+    users, items = np.empty(len(rows), np.int64), np.empty((len(rows), table.shape[1] - 1), np.int64)
 
     def take(first: int, last: int) -> None:
-        _take(first, last, rows, table, left, right)
+        _take(first, last, rows, table, users, items)
 
-    over_rows(take, len(rows), n_jobs if right.size >= SMALL else 1)
-    return left, right
+    over_rows(take, len(rows), n_jobs if items.size >= SMALL else 1)
+    return users, items

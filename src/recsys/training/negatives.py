@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recsys.kernels.negatives import free_items, mark, take_rows
+from recsys.kernels.negatives import free_items, mark, take_pairs
 from recsys.training.examples import PairBatch, PairExamples
 
 ROUNDS = 8
@@ -135,7 +135,7 @@ class PairsAndDrawn(PairExamples):
             return PairBatch(users, torch.cat([items[:, None], self.negatives.draw(users, self.n_drawn)], 1))
         if not len(self.table):
             self.start_epoch()
-        users, items = take_rows(rows.numpy(), self.table, torch.get_num_threads())
+        users, items = take_pairs(rows.numpy(), self.table, torch.get_num_threads())
         return PairBatch(torch.from_numpy(users), torch.from_numpy(items))
 
 
