@@ -28,11 +28,8 @@ def drawn(n_rows):
 def stack_by_stack(towers, x, gradient):
     outs, slopes, found = [], [], []
     for tower in towers:
-        rows, kept, widths = (
-            x,
-            [kept_by(stack, len(x)) for stack in tower],
-            [5, *(int(one.widths[-1]) for one in tower)],
-        )
+        rows, widths = x, [5, *(int(one.widths[-1]) for one in tower)]
+        kept = [kept_by(stack, len(x)) for stack in tower]
         for stack, numbers, width in zip(tower, kept, widths[1:], strict=True):
             above = np.empty((len(x), width), np.float32)
             stack.forward(rows, numbers, above)

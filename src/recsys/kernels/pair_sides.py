@@ -77,26 +77,6 @@ def places_of(codes, n_codes):  # pragma: no cover
     return distinct[:n], places
 
 
-@njit(cache=True, nogil=True)
-def in_order(codes, n_codes):  # pragma: no cover
-    """What sorts codes (N,), equal ones as they come; the distinct ones, ascending; the place of each sorted code there."""
-    order, places, distinct = np.empty_like(codes), np.empty_like(codes), np.empty_like(codes)
-    next_of = np.zeros(n_codes, np.int64)
-    for i in range(len(codes)):
-        next_of[codes[i]] += 1
-    n, at = 0, 0
-    for code in range(n_codes):
-        count, next_of[code] = next_of[code], at
-        if count:
-            distinct[n] = code
-            places[at : at + count] = n
-            n, at = n + 1, at + count
-    for i in range(len(codes)):
-        order[next_of[codes[i]]] = i
-        next_of[codes[i]] += 1
-    return order, distinct[:n], places
-
-
 class Side(NamedTuple):
     """Rows (n,) of two tables, and what becomes of them: factor * multiplied[row] and weight read[row] + bias.
 

@@ -14,8 +14,9 @@ from torch.autograd.function import once_differentiable
 
 from recsys.embedding import Embedding
 from recsys.embedding.table import gradient_of_rows
-from recsys.kernels.pair_sides import Side, in_order, places_of
+from recsys.kernels.pair_sides import Side, places_of
 from recsys.kernels.pairs import Pairs, pair_gradients
+from recsys.kernels.sparse_step import group_rows
 from recsys.nn.pairs import PairLayers
 
 Array = NDArray[Any]
@@ -101,8 +102,8 @@ def _pairs(users: Array, items: Array, sparse: tuple[bool, bool], arrays: Sequen
     if sparse[0]:
         people, whose = users, np.arange(len(users))
     else:
-        order, people, whose = in_order(users, n_users)
-        items = items.take(order, 0)
+        people, starts, order = group_rows(users, n_users)
+        whose, items = np.repeat(np.arange(len(people)), np.diff(starts)), items.take(order, 0)
     if sparse[1]:
         things, places = items.reshape(-1), np.arange(items.size)
     else:
