@@ -14,6 +14,9 @@ from torch.utils.checkpoint import checkpoint
 BLOCK_BYTES = 16 * 2**20
 """Size of the largest block of logits that the softmax over the catalog holds: one that is kept when freed."""
 
+LINE = 16
+"""What rows of a block of logits are filled up to a multiple of: products whose rows start anywhere take a third longer."""
+
 SAFE_LOGIT = 40.0
 """Logits up to this size have exponentials whose sums and inverses stay far inside float32."""
 
@@ -58,9 +61,19 @@ def ragged_rows(lengths: Tensor, n_entries: int) -> Tensor:
     return torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), lengths, output_size=n_entries)
 
 
+def line_width(n_columns: int) -> int:
+    """Numbers of a row of so many, filled up to whole lines."""
+    return -(-n_columns // LINE) * LINE
+
+
+def rows_at_a_time(n_columns: int) -> int:
+    """Rows whose scores are held at a time."""
+    return max(1, BLOCK_BYTES // (4 * max(line_width(n_columns), 1)))
+
+
 def row_blocks(n_rows: int, n_columns: int, lengths: Tensor | None, n_entries: int) -> Iterator[tuple[slice, slice]]:
-    """Rows whose (B, I) scores are held at a time, and where their entries are; without lengths each row has one."""
-    step = max(1, BLOCK_BYTES // (4 * max(n_columns, 1)))
+    """Blocks of so many rows, and where their entries are; without lengths each row has one."""
+    step = rows_at_a_time(n_columns)
     if n_rows <= step:
         yield slice(0, n_rows), slice(0, n_entries)
         return
@@ -70,11 +83,27 @@ def row_blocks(n_rows: int, n_columns: int, lengths: Tensor | None, n_entries: i
         yield slice(*rows), slice(*entries)
 
 
-def flat_places(rows: slice, lengths: Tensor | None, targets: Tensor, n_columns: int) -> Tensor:
-    """Where the targets of a block's rows are in the block, read row by row."""
+def flat_places(rows: slice, lengths: Tensor | None, targets: Tensor, width: int) -> Tensor:
+    """Where the targets of a block's rows are in the block, read row by row, each of them `width` numbers."""
     n_rows = rows.stop - rows.start
     row = torch.arange(n_rows, device=targets.device) if lengths is None else ragged_rows(lengths[rows], len(targets))
-    return row * n_columns + targets
+    return row * width + targets
+
+
+def new_block(like: Tensor, n_rows: int, n_columns: int) -> Tensor:
+    """Memory of the scores of so many rows, or of as many as are held at a time."""
+    return like.new_empty(min(n_rows, rows_at_a_time(n_columns)), line_width(n_columns))
+
+
+def scores_into(memory: Tensor, states: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+    """states @ weight.T + bias (B, I) in the first rows of the memory, and those rows one after the other, filled up."""
+    used = memory[: len(states)]
+    scores = used[:, : len(weight)]
+    if bias is None:
+        torch.mm(states, weight.T, out=scores)
+    else:
+        torch.addmm(bias, states, weight.T, out=scores)
+    return scores, used.view(-1)
 
 
 def logits_are_small(states: Tensor, items: Tensor, bias: Tensor | None) -> bool:
@@ -109,20 +138,21 @@ class _SoftmaxLoss(torch.autograd.Function):
         total, shifts = states.new_zeros(()), not logits_are_small(states, items, bias)
         inputs, weight = states.to(dtype), items.to(dtype)
         added = None if bias is None else bias.to(dtype)
+        memory = new_block(inputs, len(states), n_items)
         for rows, entries in row_blocks(len(states), n_items, lengths, len(targets)):
             block = inputs[rows]
-            at = flat_places(rows, lengths, targets[entries], n_items)
+            at = flat_places(rows, lengths, targets[entries], memory.shape[1])
             counts = states.new_ones(len(block), 1) if lengths is None else lengths[rows, None].to(states.dtype)
-            logits = block @ weight.T if added is None else torch.addmm(added, block, weight.T)
+            logits, flat = scores_into(memory, block, weight, added)
             if shifts:
                 logits.sub_(logits.amax(1, keepdim=True))
-            total -= logits.view(-1)[at].sum(dtype=states.dtype)
+            total -= flat[at].sum(dtype=states.dtype)
             softmax = logits.exp_()
             norm = softmax.sum(1, keepdim=True, dtype=states.dtype)
             total += (counts * norm.log()).sum()
             # Rows are scaled by this in the products, which are narrow, and not in the block.
             scale = counts / (norm * n)
-            softmax.view(-1).index_add_(0, at, (norm / -counts)[at // n_items, 0].to(dtype))
+            flat.index_add_(0, at, (norm / -counts)[at // memory.shape[1], 0].to(dtype))
             torch.mul(softmax @ weight, scale, out=grad_states[rows])
             grad_items = add_product(grad_items, softmax.T, (block * scale).to(dtype), items.dtype)
             if bias is not None:
@@ -218,10 +248,10 @@ class _Entries(torch.autograd.Function):
     ) -> Tensor:
         inputs, narrow, added = states.to(dtype), weight.to(dtype), bias.to(dtype)
         ctx.save_for_backward(inputs, narrow, columns, lengths)
-        found = states.new_empty(len(columns))
+        found, memory = states.new_empty(len(columns)), new_block(inputs, len(states), len(weight))
         for rows, entries in row_blocks(len(states), len(weight), lengths, len(columns)):
-            at = flat_places(rows, lengths, columns[entries], len(weight))
-            found[entries] = torch.addmm(added, inputs[rows], narrow.T).view(-1)[at].to(states.dtype)
+            at = flat_places(rows, lengths, columns[entries], memory.shape[1])
+            found[entries] = scores_into(memory, inputs[rows], narrow, added)[1][at].to(states.dtype)
         return found
 
     @staticmethod
