@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recsys.kernels.layers import ANY, ZERO
-from recsys.kernels.mlp import BLOCK_ROWS, Stack, ranges
+from recsys.kernels.mlp import BLOCK_ROWS, Stack
 from tests.kernels.stacks import by_kernel, close, rows_need_no_gradient
 
 WIDTHS = [(3, 2), (16, 16, 1), (5, 40, 17, 7), (33, 8, 8, 8)]
@@ -71,10 +71,3 @@ def test_a_stack_keeps_its_numbers_filled_up():
     assert stack.n_numbers == 16 + 48 + 32 + 16
     for one, other in zip(stack.gradients(stack.weights, stack.shifts), sum(layers, ()), strict=True):
         np.testing.assert_array_equal(one, other)
-
-
-@pytest.mark.parametrize("n", [0, 1, 7, 64, 1000])
-def test_ranges_cover_all_rows_once_in_whole_steps(n):
-    found = ranges(n, 3, 8)
-    assert [row for start, stop in found for row in range(start, stop)] == list(range(n))
-    assert all(start % 8 == 0 or start == n for start, _ in found)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from recsys.errors import ParameterError
-from recsys.kernels.parallel import SMALL, n_threads, over_rows, run_all
+from recsys.kernels.parallel import SMALL, n_threads, over_rows, ranges, run_all
 
 
 def processors():
@@ -127,3 +127,10 @@ def test_no_kind_of_error_of_a_call_is_taken_for_the_end_of_the_calls(threads):
 def test_results_come_in_the_order_of_the_calls(threads):
     assert run_all([lambda at=at: at * at for at in range(20)], threads) == [at * at for at in range(20)]
     assert run_all([], threads) == []
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 64, 1000])
+def test_ranges_cover_all_rows_once_in_whole_steps(n):
+    found = ranges(n, 3, 8)
+    assert [row for start, stop in found for row in range(start, stop)] == list(range(n))
+    assert all(start % 8 == 0 or start == n for start, _ in found)

@@ -10,7 +10,8 @@ from llvmlite import ir
 from numba import njit, types
 from numpy.typing import NDArray
 
-from recsys.kernels.vectors import array_of, inline_ir, load, spread, store
+from recsys.kernels.bfloat16 import BFLOAT16, load_wide, store_narrow
+from recsys.kernels.vectors import array_of, inline_ir, spread
 
 LEVELS = 2**16
 """Shares are rounded to this part of 1."""
@@ -33,55 +34,32 @@ def _hash(builder: Any, counters: Any, low: Any, high: Any) -> Any:
     return shifted(times(value, 0xD35A2D97), 15)
 
 
-BFLOAT16 = types.uint16
-"""NumPy has no bfloat16; its bits are the upper half of a float32's."""
-SINGLE = ir.VectorType(ir.FloatType(), LANES)
-
-
-def _widened(builder: Any, halves: Any) -> Any:
-    return builder.bitcast(builder.shl(builder.zext(halves, BITS), ir.Constant(BITS, [16] * LANES)), SINGLE)
-
-
-def _narrowed(builder: Any, values: Any, lanes: Any) -> Any:
-    """Rounded to the nearest, of two as near to the even one."""
-    bits, half = builder.bitcast(values, BITS), ir.Constant(BITS, [16] * LANES)
-    odd = builder.and_(builder.lshr(bits, half), ir.Constant(BITS, [1] * LANES))
-    rounded = builder.add(bits, builder.add(odd, ir.Constant(BITS, [2**15 - 1] * LANES)))
-    return builder.trunc(builder.lshr(rounded, half), lanes)
-
-
 @inline_ir
 def _drop_group(typing: Any, x: Any, out: Any, at: Any, group: Any, key: Any, dropped: Any, scale: Any) -> Any:
     """out[at : at + 32] = scale times x there, or 0 where 16 bits of the hash of the place are below `dropped`."""
 
-    is_narrow = x.dtype == BFLOAT16
-    zero = 0 if is_narrow else 0.0
-
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         source, target = (array_of(context, builder, signature, args, i).data for i in (0, 1))
-        number, lanes = ir.IntType(32), ir.VectorType(context.get_value_type(x.dtype), LANES)
+        number, theirs = ir.IntType(32), context.get_value_type(x.dtype)
         low, high = builder.trunc(args[4], number), builder.trunc(builder.lshr(args[4], args[4].type(32)), number)
         first = builder.mul(builder.trunc(args[3], number), number(LANES))
         counters = builder.add(spread(builder, first, BITS), ir.Constant(BITS, list(range(LANES))))
         bits = _hash(builder, counters, spread(builder, low, BITS), spread(builder, high, BITS))
         limit = spread(builder, builder.trunc(args[5], number), BITS)
-        factor = spread(builder, args[6], SINGLE if is_narrow else lanes)
+        lanes = ir.VectorType(args[6].type, LANES)
+        factor, nothing = spread(builder, args[6], lanes), ir.Constant(lanes, [0.0] * LANES)
         halves = (
             builder.and_(bits, ir.Constant(BITS, [LEVELS - 1] * LANES)),
             builder.lshr(bits, ir.Constant(BITS, [16] * LANES)),
         )
         for i, half in enumerate(halves):
             place = builder.add(args[2], args[2].type(i * LANES))
-            value = load(builder, source, place, lanes)
-            if is_narrow:
-                value = _narrowed(builder, builder.fmul(_widened(builder, value), factor), lanes)
-            else:
-                value = builder.fmul(value, factor)
+            value = builder.fmul(load_wide(builder, source, place, theirs, LANES), factor)
             kept = builder.icmp_unsigned(">=", half, limit)
-            store(builder, builder.select(kept, value, ir.Constant(lanes, [zero] * LANES)), target, place)
+            store_narrow(builder, builder.select(kept, value, nothing), target, place, theirs)
         return context.get_dummy_value()
 
-    scale = types.float32 if is_narrow else x.dtype
+    scale = types.float32 if x.dtype == BFLOAT16 else x.dtype
     return types.void(x, out, types.intp, types.intp, types.uint64, types.intp, scale), build
 
 

@@ -5,7 +5,6 @@ weights; `layers` says how they are filled up. A level has a floor below which i
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 from numba import njit
@@ -128,12 +127,6 @@ def _flat(matrices: Sequence[Floats], to: int) -> Floats:
         matrix(flat, at, rows, width)[: len(one), : one.shape[1]] = one
         at += rows * width
     return flat
-
-
-def ranges(n: int, threads: int, step: int = ROWS) -> list[tuple[int, int]]:
-    """Ranges of rows, one a thread, that whole steps fit into."""
-    edges = [min(filled_up(n * part // threads, step), n) for part in range(threads + 1)]
-    return list(pairwise(edges))
 
 
 def summed(parts: Sequence[Sequence[Floats]]) -> list[Floats]:

@@ -13,10 +13,10 @@ import numpy as np
 from llvmlite import ir
 from numba import njit, types
 
-from recsys.kernels.layers import LANES
-from recsys.kernels.mlp import Stack, columns, down, lines, matrix, ranges, summed, up
+from recsys.kernels.layers import LANES, ROWS
+from recsys.kernels.mlp import Stack, columns, down, lines, matrix, summed, up
 from recsys.kernels.pair_sides import Floats, Integers, Side, Sides
-from recsys.kernels.parallel import FAST, n_threads, run_all
+from recsys.kernels.parallel import FAST, n_threads, ranges, run_all
 from recsys.kernels.vectors import (
     FLOATS,
     array_of,
@@ -235,7 +235,7 @@ def pair_gradients(pairs: Pairs, n_jobs: int = -1) -> tuple[float, Gradients]:
     threads = max(1, min(n_threads(n_jobs), pairs.items.size // LEAST))
     users, things = Sides(pairs.users), Sides(pairs.things)
     stack = _stack(len(pairs.users.bias), pairs.weights)
-    parts = list(zip(*(ranges(len(side.rows), threads) for side in (pairs.users, pairs.things)), strict=True))
+    parts = list(zip(*(ranges(len(side.rows), threads, ROWS) for side in (pairs.users, pairs.things)), strict=True))
 
     def forward(of_users: tuple[int, int], of_things: tuple[int, int]) -> None:
         users.forward(*of_users)

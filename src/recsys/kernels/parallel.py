@@ -85,6 +85,12 @@ def over_rows(
     run_all([functools.partial(function, a, b) for a, b in itertools.pairwise(edges.tolist()) if b > a], threads)
 
 
+def ranges(n: int, threads: int, step: int = 1) -> list[tuple[int, int]]:
+    """Ranges of rows, one a thread, that whole steps fit into."""
+    edges = [min(-(-(n * part // threads) // step) * step, n) for part in range(threads + 1)]
+    return list(itertools.pairwise(edges))
+
+
 def run_all(calls: Sequence[Callable[[], T]], threads: int) -> list[T]:
     """What all calls return, made on so many threads, of which the calling one is the first. An error is raised."""
     left, results = deque(enumerate(calls)), {}

@@ -6,8 +6,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from recsys.kernels.mlp import BLOCK_ROWS, Floats, Stack, ranges, summed
-from recsys.kernels.parallel import n_threads, run_all
+from recsys.kernels.mlp import BLOCK_ROWS, Floats, Stack, summed
+from recsys.kernels.parallel import n_threads, ranges, run_all
 
 T = TypeVar("T")
 Tower = Sequence[Stack]

@@ -4,11 +4,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from recsys.kernels.dropout import drop_numbers
+from recsys.nn.bfloat16 import as_numpy
 
 KNOWN = (torch.float32, torch.float64, torch.bfloat16)
 """What the kernel drops; torch drops the rest."""
@@ -44,14 +44,8 @@ def _dropped(x: Tensor, share: float, seed: int) -> Tensor:
     x = x.contiguous()
     # Torch's own memory: it gives the same out again, where NumPy's would leave holes between.
     out = torch.empty_like(x)
-    drop_numbers(_numbers(x), share, seed, _numbers(out))
+    drop_numbers(as_numpy(x.view(-1)), share, seed, as_numpy(out.view(-1)))
     return out
-
-
-def _numbers(x: Tensor) -> NDArray[Any]:
-    """All of them in a row, in the same memory; of bfloat16, which NumPy does not know, the bits."""
-    flat = x.view(-1)
-    return (flat.view(torch.uint16) if x.dtype == torch.bfloat16 else flat).numpy()
 
 
 def drop(x: Tensor, share: float) -> Tensor:

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
+from recsys.kernels.softmax import softmax_gradient
+from recsys.nn.bfloat16 import as_numpy
+
 BLOCK_BYTES = 16 * 2**20
 """Size of the largest block of logits that the softmax over the catalog holds: one that is kept when freed."""
 
 LINE = 16
 """What rows of a block of logits are filled up to a multiple of: products whose rows start anywhere take a third longer."""
-
-SAFE_LOGIT = 40.0
-"""Logits up to this size have exponentials whose sums and inverses stay far inside float32."""
 
 
 def bpr_loss(positive: Tensor, negative: Tensor) -> Tensor:
@@ -83,11 +83,10 @@ def row_blocks(n_rows: int, n_columns: int, lengths: Tensor | None, n_entries: i
         yield slice(*rows), slice(*entries)
 
 
-def flat_places(rows: slice, lengths: Tensor | None, targets: Tensor, width: int) -> Tensor:
-    """Where the targets of a block's rows are in the block, read row by row, each of them `width` numbers."""
-    n_rows = rows.stop - rows.start
-    row = torch.arange(n_rows, device=targets.device) if lengths is None else ragged_rows(lengths[rows], len(targets))
-    return row * width + targets
+def flat_places(lengths: Tensor | None, targets: Tensor, width: int) -> Tensor:
+    """Where the targets of rows, one each or by their lengths, are in a table that is read row by row."""
+    n = len(targets)
+    return (torch.arange(n, device=targets.device) if lengths is None else ragged_rows(lengths, n)) * width + targets
 
 
 def new_block(like: Tensor, n_rows: int, n_columns: int) -> Tensor:
@@ -95,26 +94,12 @@ def new_block(like: Tensor, n_rows: int, n_columns: int) -> Tensor:
     return like.new_empty(min(n_rows, rows_at_a_time(n_columns)), line_width(n_columns))
 
 
-def scores_into(memory: Tensor, states: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
-    """states @ weight.T + bias (B, I) in the first rows of the memory, and those rows one after the other, filled up."""
-    used = memory[: len(states)]
-    scores = used[:, : len(weight)]
+def scores_into(table: Tensor, states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """states @ weight.T + bias (B, I), in the first columns of a table (B, W)."""
+    scores = table[:, : len(weight)]
     if bias is None:
-        torch.mm(states, weight.T, out=scores)
-    else:
-        torch.addmm(bias, states, weight.T, out=scores)
-    return scores, used.view(-1)
-
-
-def logits_are_small(states: Tensor, items: Tensor, bias: Tensor | None) -> bool:
-    """Whether no logit can be above `SAFE_LOGIT` in size, so that none needs its row's largest subtracted.
-
-    Not asked of a GPU, which would be waited for.
-    """
-    if states.is_cuda or not len(states) or not len(items):
-        return False
-    largest = states.norm(dim=1).max() * items.norm(dim=1).max() + (0 if bias is None else bias.abs().max())
-    return float(largest) <= SAFE_LOGIT
+        return torch.mm(states, weight.T, out=scores)
+    return torch.addmm(bias, states, weight.T, out=scores)
 
 
 class _SoftmaxLoss(torch.autograd.Function):
@@ -135,28 +120,22 @@ class _SoftmaxLoss(torch.autograd.Function):
     ) -> Tensor:
         n, n_items = max(len(states), 1), len(items)
         grad_states, grad_items, grad_bias = torch.empty_like(states), None, items.new_zeros(n_items)
-        total, shifts = states.new_zeros(()), not logits_are_small(states, items, bias)
+        total = states.new_zeros(())
         inputs, weight = states.to(dtype), items.to(dtype)
         added = None if bias is None else bias.to(dtype)
         memory = new_block(inputs, len(states), n_items)
         for rows, entries in row_blocks(len(states), n_items, lengths, len(targets)):
             block = inputs[rows]
-            at = flat_places(rows, lengths, targets[entries], memory.shape[1])
-            counts = states.new_ones(len(block), 1) if lengths is None else lengths[rows, None].to(states.dtype)
-            logits, flat = scores_into(memory, block, weight, added)
-            if shifts:
-                logits.sub_(logits.amax(1, keepdim=True))
-            total -= flat[at].sum(dtype=states.dtype)
-            softmax = logits.exp_()
-            norm = softmax.sum(1, keepdim=True, dtype=states.dtype)
-            total += (counts * norm.log()).sum()
+            table = memory[: len(block)]
+            scores = scores_into(table, block, weight, added)
+            counts = None if lengths is None else lengths[rows]
+            loss, scale, of_bias = _softmax_gradient(table, n_items, targets[entries], counts, 1 / n, bias is not None)
+            total += loss
             # Rows are scaled by this in the products, which are narrow, and not in the block.
-            scale = counts / (norm * n)
-            flat.index_add_(0, at, (norm / -counts)[at // memory.shape[1], 0].to(dtype))
-            torch.mul(softmax @ weight, scale, out=grad_states[rows])
-            grad_items = add_product(grad_items, softmax.T, (block * scale).to(dtype), items.dtype)
-            if bias is not None:
-                grad_bias += softmax.T @ scale[:, 0].to(dtype)
+            torch.mul(scores @ weight, scale, out=grad_states[rows])
+            grad_items = add_product(grad_items, scores.T, (block * scale).to(dtype), items.dtype)
+            if of_bias is not None:
+                grad_bias += of_bias
         ctx.has_bias = bias is not None
         ctx.save_for_backward(grad_states, grad_items, grad_bias)
         return total / n
@@ -170,6 +149,31 @@ class _SoftmaxLoss(torch.autograd.Function):
             gradients = [slope * one for one in gradients]
         states, items, bias = gradients
         return states, items, bias if ctx.has_bias else None, None, None, None
+
+
+def _softmax_gradient(
+    table: Tensor, n_items: int, targets: Tensor, lengths: Tensor | None, share: float, has_bias: bool
+) -> tuple[Tensor | float, Tensor, Tensor | None]:
+    """The log loss of the softmax of rows, summed over them, each with one target or with `lengths` (B,) of them.
+
+    Scores are the first columns of the table (B, W). They become the gradient of `share` times the loss, but for the
+    factors of the rows (B, 1), which are returned with the gradient's sum over rows (I,), if asked for.
+    """
+    if table.device.type == "cpu" and table.dtype in (torch.float32, torch.bfloat16) and n_items:
+        ends = torch.arange(1, len(table) + 1) if lengths is None else lengths.cumsum(0)
+        parts = as_numpy(table), n_items, targets.numpy(), ends.numpy(), share, has_bias
+        loss, factors, sums = softmax_gradient(*parts, torch.get_num_threads())
+        return loss, torch.from_numpy(factors)[:, None], None if sums is None else torch.from_numpy(sums)
+    scores, flat, kept = table[:, :n_items], table.view(-1), torch.promote_types(table.dtype, torch.float32)
+    at = flat_places(lengths, targets, table.shape[1])
+    counts = table.new_ones(len(table), 1, dtype=kept) if lengths is None else lengths[:, None].to(kept)
+    scores.sub_(scores.amax(1, keepdim=True))
+    total = -flat[at].sum(dtype=kept)
+    norm = scores.exp_().sum(1, keepdim=True, dtype=kept)
+    total += (counts * norm.log()).sum()
+    scale = counts / norm * share
+    flat.index_add_(0, at, (norm / -counts)[at // table.shape[1], 0].to(table.dtype))
+    return total, scale, scores.T @ scale[:, 0].to(table.dtype) if has_bias else None
 
 
 def add_product(total: Tensor | None, left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
@@ -250,8 +254,10 @@ class _Entries(torch.autograd.Function):
         ctx.save_for_backward(inputs, narrow, columns, lengths)
         found, memory = states.new_empty(len(columns)), new_block(inputs, len(states), len(weight))
         for rows, entries in row_blocks(len(states), len(weight), lengths, len(columns)):
-            at = flat_places(rows, lengths, columns[entries], memory.shape[1])
-            found[entries] = scores_into(memory, inputs[rows], narrow, added)[1][at].to(states.dtype)
+            at = flat_places(lengths[rows], columns[entries], memory.shape[1])
+            table = memory[: rows.stop - rows.start]
+            scores_into(table, inputs[rows], narrow, added)
+            found[entries] = table.view(-1)[at].to(states.dtype)
         return found
 
     @staticmethod
@@ -261,7 +267,7 @@ class _Entries(torch.autograd.Function):
         slopes = grad_outputs[0]
         grad_states, grad_weight = torch.empty_like(states, dtype=slopes.dtype), None
         for rows, entries in row_blocks(len(states), len(weight), lengths, len(columns)):
-            at = flat_places(rows, lengths, columns[entries], len(weight))
+            at = flat_places(lengths[rows], columns[entries], len(weight))
             block = states.new_zeros(rows.stop - rows.start, len(weight))
             block.view(-1).index_add_(0, at, slopes[entries].to(block.dtype))
             grad_states[rows] = block @ weight
