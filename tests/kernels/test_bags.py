@@ -1,10 +1,10 @@
-"""The gradient of sums over bags, against a plain loop."""
+"""Members of bags that count and the gradient of sums over bags, against plain loops."""
 
 import numpy as np
 import pytest
 
 from recsys.kernels import bags
-from recsys.kernels.bags import bag_gradient
+from recsys.kernels.bags import bag_gradient, nonzero_members
 
 N_ROWS = 9
 
@@ -53,3 +53,17 @@ def test_without_a_member_all_is_zero():
     out = np.full((3, 2), np.nan, np.float32)
     bag_gradient(np.full(2, -1), np.array([0, 2]), np.ones(2, np.float32), np.ones((1, 2), np.float32), out)
     assert not out.any()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_members_that_are_not_zero_stay_in_their_bags(dtype):
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(0, 4, 30)
+    values = rng.integers(-1, 2, lengths.sum()).astype(dtype)
+    values[0] = np.nan
+    places, kept = nonzero_members(lengths, values)
+    np.testing.assert_array_equal(places, np.flatnonzero(values))
+    ends = lengths.cumsum()
+    assert kept.tolist() == [np.count_nonzero(values[end - n : end]) for n, end in zip(lengths, ends, strict=True)]
+    nothing = nonzero_members(np.zeros(3, np.int64), np.empty(0, dtype))
+    assert [one.tolist() for one in nothing] == [[], [0, 0, 0]]

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from recsys.errors import DataError
 from recsys.nn.ragged import RaggedLinear, without_zeros
 
 ROWS = [[0, 3], [], [1, 2, 4], [4]]
@@ -42,6 +43,11 @@ def test_it_is_the_linear_layer_of_the_rows_that_are_meant(training: bool) -> No
 def test_entries_without_values_are_ones() -> None:
     one = layer()
     torch.testing.assert_close(one(CODES, LENGTHS), one(CODES, LENGTHS, torch.ones(6)))
+
+
+def test_lengths_that_do_not_fit_are_refused_before_anything_is_read() -> None:
+    with pytest.raises(DataError, match="RaggedLinear got 6 codes for bags of 9 in all"):
+        layer()(CODES, torch.tensor([9]), VALUES)
 
 
 def test_zeros_are_taken_out_of_the_row_they_stand_in() -> None:

@@ -67,9 +67,7 @@ class EmbeddingBag(nn.Module):
 
     def forward(self, codes: Tensor, lengths: Tensor, weights: Tensor | None = None) -> Tensor:
         """Codes (N,) of all bags one after the other, lengths (B,), weights (N,), by default ones, to vectors (B, dim)."""
-        # Not on a GPU, which would be waited for at every batch.
-        if lengths.device.type == "cpu" and (int(lengths.sum()) != len(codes) or bool((lengths < 0).any())):
-            raise DataError(f"EmbeddingBag got {len(codes)} codes for bags of {int(lengths.sum())} in all")
+        self._check(codes, lengths)
         weight = self.table.weight
         weights = torch.ones_like(codes, dtype=weight.dtype) if weights is None else weights.to(weight.dtype)
         if self.mode == "max":
@@ -90,6 +88,11 @@ class EmbeddingBag(nn.Module):
         if on_cpu and plain and not self.table.sparse:
             return _BagSums.apply(*parts)  # type: ignore[return-value]
         return _looked_up(*parts, sparse=self.table.sparse)
+
+    def _check(self, codes: Tensor, lengths: Tensor) -> None:
+        # Not on a GPU, which would be waited for at every batch.
+        if lengths.device.type == "cpu" and (int(lengths.sum()) != len(codes) or bool((lengths < 0).any())):
+            raise DataError(f"{type(self).__name__} got {len(codes)} codes for bags of {int(lengths.sum())} in all")
 
     def _norm(self, codes: Tensor, lengths: Tensor, weights: Tensor) -> Tensor:
         """What the sum is divided by, (B,); 1 where that would be 0."""

@@ -1,4 +1,4 @@
-"""The way back of sums over bags: a table's gradient from that of the sums, each row written once.
+"""Bags of members: which of them count, and the way back of sums over bags, which writes each row of a table once.
 
 Arrays lie in one piece, row after row; this is not checked.
 """
@@ -100,3 +100,26 @@ def bag_gradient(
 
     few = codes.size * out.shape[1] + out.size < SMALL
     over_rows(add_up, len(out), 1 if few else n_jobs, np.diff(ends, prepend=0))
+
+
+@njit(cache=True, nogil=True)
+def _nonzero(lengths, values, places, kept):  # pragma: no cover
+    at, n = 0, 0
+    for bag in range(len(lengths)):
+        before = n
+        for _ in range(lengths[bag]):
+            # Overwritten by the next one where it is zero: a branch would be guessed wrong half of the time.
+            places[n] = at
+            n += values[at] != 0
+            at += 1
+        kept[bag] = n - before
+    return n
+
+
+def nonzero_members(lengths: NDArray[np.int64], values: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where the members of bags are that are not 0, and how many each bag has of them.
+
+    Lengths (B,) add up to the number of values (N,); this is not checked.
+    """
+    places, kept = np.empty(len(values) + 1, np.int64), np.empty(len(lengths), np.int64)
+    return places[: _nonzero(lengths, values, places, kept)], kept

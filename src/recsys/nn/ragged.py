@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recsys.embedding import EmbeddingBag
+from recsys.kernels.bags import nonzero_members
 
 
 class RaggedLinear(EmbeddingBag):
@@ -19,6 +20,7 @@ class RaggedLinear(EmbeddingBag):
         """Columns (N,) of the entries of ragged rows, lengths (B,), values (N,), by default ones, to (B, dim)."""
         if weights is not None and self.training and codes.device.type == "cpu":
             # What dropout took away need not be looked up. A GPU would have to be asked how much that is.
+            self._check(codes, lengths)
             codes, lengths, weights = without_zeros(codes, lengths, weights)
         return super().forward(codes, lengths, weights) + self.bias
 
@@ -28,7 +30,6 @@ class RaggedLinear(EmbeddingBag):
 
 
 def without_zeros(codes: Tensor, lengths: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Ragged rows without the entries whose value is 0."""
-    kept = values != 0
-    ends = F.pad(kept.cumsum(0), (1, 0))[F.pad(lengths.cumsum(0), (1, 0))]
-    return codes[kept], ends.diff(), values[kept]
+    """Ragged rows without the entries whose value is 0, on a CPU."""
+    places, kept = (torch.from_numpy(one) for one in nonzero_members(lengths.numpy(), values.detach().numpy()))
+    return codes.index_select(0, places), kept, values.index_select(0, places)
