@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from recsys.kernels.softmax import SMALL, softmax_gradient
+from recsys.kernels.layers import filled_up
+from recsys.kernels.softmax import LANES, SMALL, softmax_gradient
 from recsys.nn.bfloat16 import as_numpy
 
 
 def drawn(n, n_columns, seed=0, most=5):
     """Logits whose rows are filled up with what must not count, and targets of rows, some of which have none."""
     rng = np.random.default_rng(seed)
-    block = np.full((n, -(-n_columns // 16) * 16), np.nan, np.float32)
+    block = np.full((n, filled_up(n_columns, LANES)), np.nan, np.float32)
     block[:, :n_columns] = 3 * rng.normal(size=(n, n_columns))
     lengths = rng.integers(0, most, n)
     return block, rng.integers(0, n_columns, lengths.sum()), lengths.cumsum()
@@ -40,11 +41,8 @@ def found(block, n_columns, targets, ends, share=1.0, has_bias=True, n_jobs=1):
 @pytest.mark.parametrize("n", [0, 1, 30])
 def test_loss_and_gradients_are_those_of_the_formula(n, n_columns):
     block, targets, ends = drawn(n, n_columns)
-    got, wanted = (
-        found(block, n_columns, targets, ends, 0.3),
-        twin(block[:, :n_columns], targets, ends, 0.3),
-    )
-    for one, other in zip(got, wanted, strict=True):
+    wanted = twin(block[:, :n_columns], targets, ends, 0.3)
+    for one, other in zip(found(block, n_columns, targets, ends, 0.3), wanted, strict=True):
         np.testing.assert_allclose(one, other, rtol=2e-6, atol=2e-6)
 
 

@@ -178,6 +178,17 @@ def test_a_catalog_of_one_item_has_no_loss():
     assert states.grad.count_nonzero() == 0
 
 
+@pytest.mark.parametrize("size", [1.0, 39.9, 40.1, 1000.0])
+def test_gradients_of_logits_of_any_size_are_those_of_cross_entropy(size):
+    states, items, targets = problem(torch.float32)
+    with torch.no_grad():
+        states *= size / (states.norm(dim=1).max() * items.norm(dim=1).max())
+    got = torch.autograd.grad(softmax_loss(states, items, targets), (states, items))
+    wanted = torch.autograd.grad(F.cross_entropy(states @ items.T, targets), (states, items))
+    for one, other in zip(got, wanted, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_gradients_reach_a_table_that_states_and_items_share():
     table, targets = torch.randn(6, 3, dtype=torch.float64, requires_grad=True), torch.tensor([1, 5])
     rows = torch.tensor([0, 2])

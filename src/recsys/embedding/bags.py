@@ -68,6 +68,9 @@ class EmbeddingBag(nn.Module):
     def forward(self, codes: Tensor, lengths: Tensor, weights: Tensor | None = None) -> Tensor:
         """Codes (N,) of all bags one after the other, lengths (B,), weights (N,), by default ones, to vectors (B, dim)."""
         self._check(codes, lengths)
+        return self._pooled(codes, lengths, weights)
+
+    def _pooled(self, codes: Tensor, lengths: Tensor, weights: Tensor | None) -> Tensor:
         weight = self.table.weight
         weights = torch.ones_like(codes, dtype=weight.dtype) if weights is None else weights.to(weight.dtype)
         if self.mode == "max":

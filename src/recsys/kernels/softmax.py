@@ -29,6 +29,7 @@ from recsys.kernels.vectors import (
 )
 
 LANES = FLOATS.count
+"""What rows are filled up to a multiple of."""
 SMALL = 1 << 17
 """Logits below which starting threads takes longer than the rest."""
 TERMS = 8

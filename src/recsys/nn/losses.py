@@ -11,14 +11,12 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
-from recsys.kernels.softmax import softmax_gradient
+from recsys.kernels.layers import filled_up
+from recsys.kernels.softmax import LANES, softmax_gradient
 from recsys.nn.bfloat16 import as_numpy
 
 BLOCK_BYTES = 16 * 2**20
 """Size of the largest block of logits that the softmax over the catalog holds: one that is kept when freed."""
-
-LINE = 16
-"""What rows of a block of logits are filled up to a multiple of: products whose rows start anywhere take a third longer."""
 
 
 def bpr_loss(positive: Tensor, negative: Tensor) -> Tensor:
@@ -61,14 +59,9 @@ def ragged_rows(lengths: Tensor, n_entries: int) -> Tensor:
     return torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), lengths, output_size=n_entries)
 
 
-def line_width(n_columns: int) -> int:
-    """Numbers of a row of so many, filled up to whole lines."""
-    return -(-n_columns // LINE) * LINE
-
-
 def rows_at_a_time(n_columns: int) -> int:
     """Rows whose scores are held at a time."""
-    return max(1, BLOCK_BYTES // (4 * max(line_width(n_columns), 1)))
+    return max(1, BLOCK_BYTES // (4 * max(filled_up(n_columns, LANES), 1)))
 
 
 def row_blocks(n_rows: int, n_columns: int, lengths: Tensor | None, n_entries: int) -> Iterator[tuple[slice, slice]]:
@@ -90,8 +83,11 @@ def flat_places(lengths: Tensor | None, targets: Tensor, width: int) -> Tensor:
 
 
 def new_block(like: Tensor, n_rows: int, n_columns: int) -> Tensor:
-    """Memory of the scores of so many rows, or of as many as are held at a time."""
-    return like.new_empty(min(n_rows, rows_at_a_time(n_columns)), line_width(n_columns))
+    """Memory of the scores of so many rows, or of as many as are held at a time; rows are filled up as the kernel asks.
+
+    They then begin lines of the cache. A product whose rows begin anywhere takes a third longer.
+    """
+    return like.new_empty(min(n_rows, rows_at_a_time(n_columns)), filled_up(n_columns, LANES))
 
 
 def scores_into(table: Tensor, states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

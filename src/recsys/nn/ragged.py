@@ -18,11 +18,11 @@ class RaggedLinear(EmbeddingBag):
 
     def forward(self, codes: Tensor, lengths: Tensor, weights: Tensor | None = None) -> Tensor:
         """Columns (N,) of the entries of ragged rows, lengths (B,), values (N,), by default ones, to (B, dim)."""
+        self._check(codes, lengths)
         if weights is not None and self.training and codes.device.type == "cpu":
             # What dropout took away need not be looked up. A GPU would have to be asked how much that is.
-            self._check(codes, lengths)
             codes, lengths, weights = without_zeros(codes, lengths, weights)
-        return super().forward(codes, lengths, weights) + self.bias
+        return self._pooled(codes, lengths, weights) + self.bias
 
     def dense(self, x: Tensor) -> Tensor:
         """The same of rows that are given whole: (B, num) to (B, dim)."""
